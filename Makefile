@@ -1,0 +1,36 @@
+# make help tells what there is. Everything lands in .venv/; a second call redoes only what changed.
+PYTHON ?= python3
+VENV := .venv/bin
+LAB ?=
+TESTS ?= tests
+SHELL := /bin/sh
+
+.PHONY: help setup lab test bench notebooks clean
+
+help:
+	@echo "make lab     install what is missing and open JupyterLab on the tour  (LAB='--port 9000' goes to JupyterLab)"
+	@echo "make setup   install into .venv/; then .venv/bin/cpcdr is the command"
+	@echo "make test    install what tests need and run them                     (TESTS=tests/test_cli.py for some)"
+	@echo "make bench   time it, beside a public operation"
+	@echo "make notebooks   run every notebook and keep text and small pictures"
+	@echo "make clean   remove .venv/ and what tests left"
+
+setup:
+	@$(PYTHON) tools/install.py
+
+lab: setup
+	@$(VENV)/python tools/lab.py $(LAB)
+
+test:
+	@$(PYTHON) tools/install.py --tests
+	@$(VENV)/python -m pytest $(TESTS)
+
+bench: setup
+	@$(VENV)/python tools/bench.py
+
+notebooks: setup
+	@$(VENV)/nbdev_export
+	@$(VENV)/python tools/notebooks.py run
+
+clean:
+	rm -rf .venv .pytest_cache .hypothesis build dist *.egg-info cpcdr/__pycache__

@@ -1,0 +1,172 @@
+"""Make .venv/ ready: system libraries, Python packages, Lab's settings, compiled code. Only what is missing is done.
+
+    python3 tools/install.py            what the lab and the command need
+    python3 tools/install.py --tests    and what the tests need: a browser
+
+Runs on the system's own Python 3.11 or later, with nothing installed. Stopped in the middle, it goes on at the next call.
+"""
+import argparse
+import ctypes
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+VENV = ROOT / '.venv'
+STAMPS = VENV / 'cpcdr-setup'
+PYTHON = VENV / 'bin/python'
+LIBRARIES = {  # what a wheel loads and does not carry: Debian's package for it
+    'libusb-1.0.so.0': 'libusb-1.0-0',
+    'libEGL.so.1': 'libegl1',
+    'libGL.so.1': 'libgl1',
+    'libX11.so.6': 'libx11-6',
+    'libgomp.so.1': 'libgomp1',
+}
+BROWSERS = 'chromium', 'chromium-browser', 'google-chrome', 'google-chrome-stable'
+
+
+def stop(line):
+    sys.exit(f'cpcdr setup: {line}')
+
+
+def say(line):
+    print(f'cpcdr setup: {line}', flush=True)
+
+
+def is_root():
+    return hasattr(os, 'geteuid') and os.geteuid() == 0
+
+
+def can_load(library):
+    try: ctypes.CDLL(library)
+    except OSError: return False
+    return True
+
+
+def has_venv():
+    try: import ensurepip, venv  # noqa: E401,F401
+    except ImportError: return False
+    return True
+
+
+def missing_packages(tests):
+    "Debian packages that this machine still needs."
+    found = [] if has_venv() else ['python3-venv']
+    if sys.platform != 'linux': return found
+    found += [package for library, package in LIBRARIES.items() if not can_load(library)]
+    if tests and not any(map(shutil.which, BROWSERS)): found += ['chromium', 'fonts-dejavu-core']
+    return found
+
+
+def install_system(tests):
+    "With root and apt: install. Otherwise say what to type."
+    missing = missing_packages(tests)
+    if not missing: return
+    line = f'apt-get install -y --no-install-recommends {" ".join(missing)}'
+    if not shutil.which('apt-get'):
+        stop(f'this system lacks what Debian calls {", ".join(missing)}; install that and call make again')
+    if not is_root(): stop(f'first type: sudo {line}')
+    say(f'system packages: {" ".join(missing)}')
+    env = os.environ | {'DEBIAN_FRONTEND': 'noninteractive'}
+    quiet = dict(stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env=env)
+    subprocess.run(['dpkg', '--configure', '-a'], **quiet)  # an earlier install may have been cut off
+    subprocess.run(['apt-get', 'update', '-qq'], **quiet)
+    if subprocess.run(line.split(), **quiet).returncode: stop(f'apt-get failed; try: {line}')
+    if missing_packages(tests): stop(f'still missing: {", ".join(missing_packages(tests))}')
+
+
+def digest(*paths):
+    "One word for the contents of files."
+    h = hashlib.sha256(sys.version.encode())
+    for path in paths:
+        h.update(path.name.encode())
+        h.update(path.read_bytes())
+    return h.hexdigest()[:16]
+
+
+def is_done(step, state):
+    stamp = STAMPS / step
+    return stamp.exists() and stamp.read_text() == state
+
+
+def mark(step, state):
+    STAMPS.mkdir(exist_ok=True)
+    (STAMPS / step).write_text(state)
+
+
+def make_venv():
+    "A fresh .venv/, also where an interrupted install left one that cannot be trusted."
+    broken = (STAMPS / 'installing').exists() or not PYTHON.exists()
+    if not broken:
+        broken = subprocess.run([PYTHON, '-m', 'pip', '--version'], capture_output=True).returncode != 0
+    if not broken: return
+    say('new environment in .venv/')
+    # tests and lab may run in an environment of their own: it must not leak in
+    subprocess.run([sys.executable, '-m', 'venv', '--clear', VENV], check=True)
+
+
+def install_packages():
+    state = digest(*(ROOT / name for name in ('settings.ini', 'setup.py', 'pyproject.toml', 'constraints.txt')))
+    if is_done('packages', state): return
+    say('Python packages (a few minutes the first time)')
+    mark('installing', '')
+    pip = [PYTHON, '-m', 'pip', '--disable-pip-version-check']
+    command = [*pip, 'install', '-q', '--no-compile', '-c', 'constraints.txt', '-e', '.[dev]']
+    if subprocess.run(command, cwd=ROOT, stdin=subprocess.DEVNULL).returncode:
+        stop('pip could not install the packages (its own words stand above); mend that and call make again')
+    # pip compiles on one core only
+    subprocess.run([PYTHON, '-m', 'compileall', '-q', '-j', '0', VENV / 'lib'], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    (STAMPS / 'installing').unlink()
+    mark('packages', state)
+
+
+def update_json(path, values):
+    "Set keys of a JSON file, keeping the others."
+    path.parent.mkdir(parents=True, exist_ok=True)
+    old = json.loads(path.read_text()) if path.exists() else {}
+    path.write_text(json.dumps(old | values, indent=1) + '\n')
+
+
+def configure_lab():
+    "No dialog when Lab opens (rebuild, news), and the kernel named python3 is this environment."
+    if is_done('lab', '1'): return
+    update_json(VENV / 'etc/jupyter/labconfig/page_config.json', {'buildCheck': False})
+    news = {'fetchNews': 'false', 'checkForUpdates': False}
+    update_json(VENV / 'share/jupyter/lab/settings/overrides.json', {'@jupyterlab/apputils-extension:notification': news})
+    subprocess.run([PYTHON, '-m', 'ipykernel', 'install', '--sys-prefix', '--name', 'python3', '--display-name', 'cpcdr'],
+                   check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    mark('lab', '1')
+
+
+def compile_code():
+    "Numba compiles at first use and keeps the result: use it once now, so that the first slider is quick."
+    state = digest(*sorted((ROOT / 'cpcdr').glob('*.py')))
+    if is_done('compiled', state): return
+    say('compiling')
+    if subprocess.run([VENV / 'bin/cpcdr', 'doctor', '--warm'], cwd=ROOT, stdout=subprocess.DEVNULL).returncode:
+        stop('the command does not run; ask it why: .venv/bin/cpcdr doctor')
+    mark('compiled', state)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--tests', action='store_true')
+    args = parser.parse_args()
+    if sys.version_info < (3, 11): stop(f'Python 3.11 or later is needed, this is {sys.version.split()[0]}; name one: make PYTHON=python3.11')
+    start = time.time()
+    install_system(args.tests)
+    make_venv()
+    install_packages()
+    configure_lab()
+    compile_code()
+    if time.time() - start > 5: say(f'ready after {time.time() - start:.0f} s')
+
+
+if __name__ == '__main__':
+    try: main()
+    except KeyboardInterrupt: stop('stopped; call make again to go on')
