@@ -106,19 +106,19 @@ def make_venv():
         broken = subprocess.run([PYTHON, '-m', 'pip', '--version'], capture_output=True).returncode != 0
     if not broken: return
     say('new environment in .venv/')
-    # tests and lab may run in an environment of their own: it must not leak in
     subprocess.run([sys.executable, '-m', 'venv', '--clear', VENV], check=True)
 
 
 def install_packages():
     state = digest(*(ROOT / name for name in ('settings.ini', 'setup.py', 'pyproject.toml', 'constraints.txt')))
     if is_done('packages', state): return
-    say('Python packages (a few minutes the first time)')
+    say('Python packages (2 to 5 minutes the first time)')
     mark('installing', '')
-    pip = [PYTHON, '-m', 'pip', '--disable-pip-version-check']
-    command = [*pip, 'install', '-q', '--no-compile', '-c', 'constraints.txt', '-e', '.[dev]']
+    log = STAMPS / 'pip.log'
+    command = [PYTHON, '-m', 'pip', '--disable-pip-version-check', '-qq', '--log', log,
+               'install', '--no-compile', '-c', 'constraints.txt', '-e', '.[dev]']
     if subprocess.run(command, cwd=ROOT, stdin=subprocess.DEVNULL).returncode:
-        stop('pip could not install the packages (its own words stand above); mend that and call make again')
+        stop(f'pip could not install the packages; {log.relative_to(ROOT)} tells all; mend that and call make again')
     # pip compiles on one core only
     subprocess.run([PYTHON, '-m', 'compileall', '-q', '-j', '0', VENV / 'lib'], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     (STAMPS / 'installing').unlink()
