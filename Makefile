@@ -5,14 +5,15 @@ LAB ?=
 TESTS ?= tests
 SHELL := /bin/sh
 
-.PHONY: help setup lab test bench notebooks clean
+.PHONY: help setup lab test bench export notebooks clean
 
 help:
 	@echo "make lab     install what is missing and open JupyterLab on the tour  (LAB='--port 9000' goes to JupyterLab)"
 	@echo "make setup   install into .venv/; then .venv/bin/cpcdr is the command"
 	@echo "make test    install what tests need and run them                     (TESTS=tests/test_cli.py for some)"
 	@echo "make bench   time it, beside a public operation"
-	@echo "make notebooks   run every notebook and keep text and small pictures"
+	@echo "make export  write cpcdr/ from the notebooks"
+	@echo "make notebooks   write cpcdr/, run every notebook, keep text and small pictures"
 	@echo "make clean   remove .venv/ and what tests left"
 
 setup:
@@ -23,13 +24,15 @@ lab: setup
 
 test:
 	@$(PYTHON) tools/install.py --tests
-	@$(VENV)/python -m pytest $(TESTS)
+	@$(VENV)/python -m pytest -n auto --maxprocesses 4 --dist loadgroup $(TESTS)
 
 bench: setup
 	@$(VENV)/python tools/bench.py
 
-notebooks: setup
+export: setup
 	@$(VENV)/nbdev_export
+
+notebooks: export
 	@$(VENV)/python tools/notebooks.py run
 
 clean:
