@@ -1,6 +1,7 @@
 "Who may import whom: the table in CONTRIBUTING.md, held against the imports of every module."
 import ast
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -81,6 +82,12 @@ def test_heavy_packages_wait_until_used(path):
     if path.stem in SCREEN_MODULES: return
     used = {p for p, _ in imported(outside_functions(ast.parse(path.read_text())))}
     assert not used & HEAVY, f'{path.stem} imports {sorted(used & HEAVY)} at the top; import it in the function that uses it'
+
+
+def test_doctor_needs_nothing():
+    "It runs before anything is installed."
+    used = {p for p, _ in imported(ast.walk(ast.parse((ROOT / 'cpcdr/doctor.py').read_text())))}
+    assert used <= {*sys.stdlib_module_names, 'cpcdr'}
 
 
 def test_the_check_sees_what_it_should():

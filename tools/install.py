@@ -6,7 +6,6 @@
 Runs on the system's own Python 3.11 or later, with nothing installed. Stopped in the middle, it goes on at the next call.
 """
 import argparse
-import ctypes
 import hashlib
 import json
 import os
@@ -17,17 +16,12 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+from cpcdr.doctor import has_browser, missing_libraries  # noqa: E402  it needs nothing but Python
+
 VENV = ROOT / '.venv'
 STAMPS = VENV / 'cpcdr-setup'
 PYTHON = VENV / 'bin/python'
-LIBRARIES = {  # what a wheel loads and does not carry: Debian's package for it
-    'libusb-1.0.so.0': 'libusb-1.0-0',
-    'libEGL.so.1': 'libegl1',
-    'libGL.so.1': 'libgl1',
-    'libX11.so.6': 'libx11-6',
-    'libgomp.so.1': 'libgomp1',
-}
-BROWSERS = 'chromium', 'chromium-browser', 'google-chrome', 'google-chrome-stable'
 
 
 def stop(line):
@@ -42,12 +36,6 @@ def is_root():
     return hasattr(os, 'geteuid') and os.geteuid() == 0
 
 
-def can_load(library):
-    try: ctypes.CDLL(library)
-    except OSError: return False
-    return True
-
-
 def has_venv():
     try: import ensurepip, venv  # noqa: E401,F401
     except ImportError: return False
@@ -57,10 +45,8 @@ def has_venv():
 def missing_packages(tests):
     "Debian packages that this machine still needs."
     found = [] if has_venv() else ['python3-venv']
-    if sys.platform != 'linux': return found
-    found += [package for library, package in LIBRARIES.items() if not can_load(library)]
-    if tests and not any(map(shutil.which, BROWSERS)): found += ['chromium', 'fonts-dejavu-core']
-    return found
+    browser = tests and sys.platform == 'linux' and not has_browser()
+    return found + missing_libraries() + ['chromium', 'fonts-dejavu-core'] * browser
 
 
 def install_system(tests):
