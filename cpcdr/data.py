@@ -35,7 +35,8 @@ def _decode(
         limit = 2 * Image.MAX_IMAGE_PIXELS // 10**6
         raise DataError(path, f'has more than {limit} million pixels', 'shrink or cut it first') from e
     except FileNotFoundError as e: raise DataError(path, 'is not there', 'check the name') from e
-    except (PermissionError, IsADirectoryError) as e: raise as_data_error(path, e) from e
+    except IsADirectoryError as e: raise DataError(path, 'is a directory', 'name a file') from e
+    except PermissionError as e: raise as_data_error(path, e) from e
     except Exception as e:
         if path.stat().st_size == 0: raise DataError(path, 'is empty (0 bytes)', 'copy it again') from e
         raise DataError(path, f'cannot be decoded ({e})'.replace(f' {str(path)!r}', ''), 'it is broken or no picture: copy it again or take it away') from e
@@ -684,7 +685,7 @@ def open_folder(
     return folder
 
 # %% ../nbs/04_data.ipynb #0e02c849
-_WRITERS = dict(image=write_image, right=write_image, disp=write_disp, depth=write_depth, labels=write_labels, instances=write_instances)
+_WRITERS = dict(right=write_image, disp=write_disp, depth=write_depth, labels=write_labels, instances=write_instances, image=write_image)
 
 
 class FolderWriter:
@@ -726,9 +727,10 @@ def _agree(writer, path, text, what):
 def _write_plain(writer, frame, has):
     "rgb/ disp/ depth/ label/ ..., camera.json, pose/, classes.json."
     out, name = writer.out, frame.name
-    for field in has & _WRITERS.keys():
-        _WRITERS[field](out/PLAIN[field]/(name + (writer.suffix if field in ('image', 'right') else '.png')), getattr(frame, field))
-    if 'regions' in has: write_regions(out/'region'/f'{name}.png', frame.regions, writer.fingerprint)
+    at = lambda field: out/PLAIN[field]/(name + (writer.suffix if field in ('image', 'right') else '.png'))
+    if 'regions' in has: write_regions(at('regions'), frame.regions, writer.fingerprint)
+    for field, write in _WRITERS.items():
+        if field in has: write(at(field), getattr(frame, field))
     if 'camera' in has:
         text = json.dumps(frame.camera.to_dict() | ({'baseline': frame.baseline} if frame.baseline else {}), indent=1) + '\n'
         own = out/'camera'/f'{name}.json'
