@@ -54,7 +54,7 @@ def prepare_disp(
 
 # %% ../nbs/21_affinity.ipynb #e403ba92
 @njit(cache=True, nogil=True)
-def _moments(labels, disp, centers, focal, axis):
+def _moments(labels, disp, measured, filled, centers, focal, axis):
     "Sums of 1 x y xx xy yy d xd yd dd about each centre; sums of points; their squares over the image."
     n = len(centers)
     m, p, total = np.zeros((n, 10)), np.zeros((n, 3)), np.zeros((2, 3))
@@ -63,11 +63,12 @@ def _moments(labels, disp, centers, focal, axis):
         for u in range(labels.shape[1]):
             i, d = labels[v, u], disp[v, u]
             x, y, z = u - centers[i, 0], v - centers[i, 1], 1. / d
-            a = m[i]
-            a[0] += 1; a[1] += x; a[2] += y; a[3] += x*x; a[4] += x*y; a[5] += y*y
-            a[6] += d; a[7] += x*d; a[8] += y*d; a[9] += d*d
+            w = 1. if measured[v, u] > 0 else filled
+            a, wx, wy, wd = m[i], w*x, w*y, w*d
+            a[0] += w; a[1] += wx; a[2] += wy; a[3] += wx*x; a[4] += wx*y; a[5] += wy*y
+            a[6] += wd; a[7] += wd*x; a[8] += wd*y; a[9] += wd*d
             X, Y = (u - axis[0]) / focal[0] * z, ray_y * z
-            p[i, 0] += X; p[i, 1] += Y; p[i, 2] += z
+            p[i, 0] += w*X; p[i, 1] += w*Y; p[i, 2] += w*z
             total[0, 0] += X; total[0, 1] += Y; total[0, 2] += z
             total[1, 0] += X*X; total[1, 1] += Y*Y; total[1, 2] += z*z
     return m, p, total
@@ -105,21 +106,25 @@ class Surfaces:
     points: np.ndarray  # (N, 3) mean 3-D point
     spread: np.ndarray  # (3,) standard deviation of each axis over the image
     normals: np.ndarray # (N, 3) unit normals, towards the camera
+    trust: np.ndarray   # (N,) from `filled` to 1: share of its pixels that were measured
 
 
 def surfaces(
     sp,               # superpixels
     disp: np.ndarray, # (H, W) without holes, from `prepare_disp`
     camera: Camera,
+    measured: np.ndarray = None, # (H, W) disparity before holes were filled; None: all of it was measured
+    filled: float = 1.,          # what a filled pixel counts, measured ones counting 1
 ) -> Surfaces:
     "Planes, points and normals of all superpixels, in one pass over the pixels."
-    focal, axis = np.array([camera.fx, camera.fy]), np.array([camera.cx, camera.cy])
-    sums, points, total = _moments(sp.labels, disp, sp.centers, focal, axis)
+    focal, axis, measured = np.array([camera.fx, camera.fy]), np.array([camera.cx, camera.cy]), disp if measured is None else measured
+    sums, points, total = _moments(sp.labels, disp, measured, max(filled, .01), sp.centers, focal, axis)
     planes, error = _fit_all(sums, SOFT)
     mean = total[0] / disp.size
     spread = np.sqrt(np.maximum(total[1] / disp.size - mean**2, 1e-12))
     count = sums[:, :1]
-    return Surfaces(sums, planes, error, sums[:, 6] / count[:, 0], points / count, spread, plane_normals(planes, sp.centers, camera))
+    normals = plane_normals(planes, sp.centers, camera)
+    return Surfaces(sums, planes, error, sums[:, 6] / count[:, 0], points / count, spread, normals, count[:, 0] / sp.sizes)
 
 # %% ../nbs/21_affinity.ipynb #9d4edf8e
 def plane_normals(
@@ -278,12 +283,16 @@ def ground_height(
 
 def ground_likeness(
     height: np.ndarray,      # (N,) camera heights
+    slope: np.ndarray,       # (N,) rise of disparity down the image in each superpixel
     disp: np.ndarray,        # (N,)
+    rise: float,             # rise of the ground plane's disparity down the image
     floor: float,            # noise floor of disparity
     tolerance: float = .08,  # height at which likeness is one half, near the camera
 ) -> np.ndarray:             # (N,) from 0 to 1
-    "1 on the ground, 0 off it; far away, where noise hides the height, it fades slowly."
-    return 1 / (1 + (height / (tolerance + floor/disp))**4)
+    "1 where height and slope are the ground's; far away, where noise hides the height, it fades slowly."
+    off = height / (tolerance + floor/disp)
+    tilt = (slope/rise - 1) / .8 if rise > 0 else 0*slope + 9
+    return 1 / (1 + off**4 + tilt**4)
 
 
 def ground_term(
@@ -325,6 +334,8 @@ def edge_terms(
     camera: Camera = None,   # None guesses one
     noise: float = .02,      # noise floor of disparity, as a share of the image's mean disparity
     tolerance: float = .08,  # height at which likeness to ground is one half, in camera heights
+    measured: np.ndarray = None, # (H, W) disparity before holes were filled; None: all was measured
+    filled: float = 1.,      # what filled pixels count: at 0 their edges are left to colour
 ) -> dict:                   # name -> (E,) float64, all from 0
     "All six terms of all edges."
     terms = {name: np.zeros(len(sp.edges)) for name in TERMS}
@@ -332,15 +343,16 @@ def edge_terms(
     if disp is None: return terms
     H, W = check_shape('disp', disp, 'H W').values()
     camera = camera or Camera.guess(W, H)
-    s, floor = surfaces(sp, disp, camera), noise * float(disp.mean())
+    s, floor = surfaces(sp, disp, camera, measured, filled), noise * float(disp.mean())
     horizon = float(np.clip(camera.cy, .2*H, .8*H))
     plane = ground_plane(sp.centers, s.disp, sp.sizes, horizon, floor)
-    like = ground_likeness(ground_height(plane, sp.centers, s.disp), s.disp, floor, tolerance)
-    return {**terms, 'distance': distance_term(s.points, s.spread, sp.edges),
-            'jump': jump_term(sp.labels, disp, sp.edges, s.disp, floor),
-            'plane': plane_term(s, sp.centers, sp.edges, floor),
-            'ground': ground_term(like, sp.edges),
-            'support': support_term(s.normals, sp.centers, sp.edges, horizon, H)}
+    like = ground_likeness(ground_height(plane, sp.centers, s.disp), s.planes[:, 1], s.disp, plane[1], floor, tolerance)
+    trust = np.minimum(s.trust[sp.edges[:, 0]], s.trust[sp.edges[:, 1]])
+    return {**terms, 'distance': trust * distance_term(s.points, s.spread, sp.edges),
+            'jump': trust * jump_term(sp.labels, disp, sp.edges, s.disp, floor),
+            'plane': trust * plane_term(s, sp.centers, sp.edges, floor),
+            'ground': trust * ground_term(like, sp.edges),
+            'support': trust * support_term(s.normals, sp.centers, sp.edges, horizon, H)}
 
 # %% ../nbs/21_affinity.ipynb #91f1831f
 def edge_weights(

@@ -17,6 +17,7 @@ from .core import DataError, Params, check_shape, param
 from .frame import VOID, Camera, Frame, colour_regions
 from .superpixels import superpixels
 from .affinity import TERMS, edge_terms, edge_weights, prepare_disp
+from .mapequation import codelength, infomap_two_level, two_level
 
 # %% ../nbs/23_regions.ipynb #e137d383
 @dataclass(frozen=True)
@@ -28,18 +29,19 @@ class RegionParams(Params):
     iterations: int = param(5, 'rounds of superpixel refinement', lo=1, hi=50, group='superpixels')
     far: float = param(.005, 'smallest disparity kept: what lies farther counts as this far', lo=1e-5, hi=.5, step=.001, group='depth')
     fill: str = param('row', 'holes take the farther neighbour in their row, or count as far', choices=('row', 'far'), group='depth')
-    noise: float = param(.02, 'noise floor of disparity, as a share of its mean', lo=0, hi=1, step=.005, group='depth')
+    filled: float = param(.1, 'what filled holes count against measured disparity; at 0 colour decides there', lo=0, hi=1, step=.05, group='depth')
+    noise: float = param(.0125, 'noise floor of disparity, as a share of its mean', lo=0, hi=1, step=.005, group='depth')
     tolerance: float = param(.08, 'height off the ground that counts half as ground, in camera heights', lo=.005, hi=1, step=.005, group='depth')
-    distance: float = param(0., 'weight of the published 3-D distance', lo=0, hi=500, step=1, group='weights')
-    jump: float = param(0., 'weight of the disparity step at the border', lo=0, hi=500, step=1, group='weights')
-    plane: float = param(150., 'weight of what a common plane costs', lo=0, hi=500, step=1, group='weights')
+    distance: float = param(5., 'weight of the published 3-D distance', lo=0, hi=500, step=1, group='weights')
+    jump: float = param(5., 'weight of the disparity step at the border', lo=0, hi=500, step=1, group='weights')
+    plane: float = param(40., 'weight of what a common plane costs', lo=0, hi=500, step=1, group='weights')
     ground: float = param(4., 'weight of ground meeting no ground', lo=0, hi=50, step=.1, group='weights')
-    colour: float = param(10., 'weight of the distance in Lab', lo=0, hi=100, step=.5, group='weights')
-    support: float = param(0., 'weight of upward surfaces meeting others', lo=0, hi=50, step=.1, group='weights')
-    bias: float = param(-4., 'where an edge starts when every term says "together"', lo=-20, hi=5, step=.1, group='weights')
+    colour: float = param(16., 'weight of the distance in Lab', lo=0, hi=100, step=.5, group='weights')
+    support: float = param(.5, 'weight of upward surfaces meeting others', lo=0, hi=50, step=.1, group='weights')
+    bias: float = param(-4.5, 'where an edge starts when every term says "together"', lo=-20, hi=5, step=.1, group='weights')
     engine: str = param('mapequation', 'what groups', choices=('mapequation', 'infomap', 'threshold'), group='grouping')
-    go_on: float = param(.2, 'a group goes on to the next level if an edge out of it weighs less', lo=0, hi=1, step=.01, group='grouping')
-    threshold: float = param(.2, 'engine `threshold`: edges below hold together', lo=0, hi=1, step=.01, group='grouping')
+    go_on: float = param(.1, 'a group goes on to the next level if an edge out of it weighs less', lo=0, hi=1, step=.01, group='grouping')
+    threshold: float = param(.06, 'engine `threshold`: edges below hold together', lo=0, hi=1, step=.01, group='grouping')
     seed: int = param(0, 'seed of the grouping', lo=0, hi=2**31 - 1, group='grouping')
     min_size: int = param(5, 'smaller regions join a neighbour', lo=1, hi=1000, unit='superpixels', group='cleaning')
     join_sky: bool = param(False, 'pieces that lie as far as can be, above the horizon, are one sky', group='cleaning')
@@ -49,7 +51,8 @@ class RegionParams(Params):
 
 # %% ../nbs/23_regions.ipynb #dc49a71a
 PRESETS = {
-    'paper': dict(compactness=10., iterations=10, fill='far', distance=48., jump=0., plane=0., ground=0., colour=0., support=0., min_size=1, join_sky=False),
+    'paper': dict(compactness=10., iterations=10, fill='far', filled=1., distance=48., jump=0., plane=0., ground=0., colour=0.,
+                  support=0., bias=-4., go_on=.2, threshold=.2, min_size=1, join_sky=False),
     'street': {},
 }
 
@@ -300,7 +303,8 @@ class RegionFinder:
 
     def terms(self, params):
         return self._stage('terms', params, ('superpixels', 'depth'), lambda: edge_terms(
-            self.superpixels(params), self.disp(params), self.camera, params.noise, params.tolerance))
+            self.superpixels(params), self.disp(params), self.camera, params.noise, params.tolerance,
+            None if params.fill == 'far' else self.frame.disp, params.filled))
 
     def weights(self, params):
         return self._stage('weights', params, ('superpixels', 'depth', 'weights'), lambda: edge_weights(
@@ -335,9 +339,6 @@ _FIELDS = {f.name: f.group for f in RegionParams.fields()}
 def _group(sp, weights, params):
     "Levels by the engine that was asked for."
     if params.engine == 'threshold': return threshold_levels(sp.n, sp.edges, weights, params.threshold)
-    try:
-        from cpcdr.mapequation import infomap_two_level, two_level
-    except ImportError: return threshold_levels(sp.n, sp.edges, weights, params.threshold) # TODO: until mapequation has landed
     cut = infomap_two_level if params.engine == 'infomap' else two_level
     return group_levels(sp.n, sp.edges, weights, lambda n, e, s: cut(n, e, s, seed=params.seed), params.go_on)
 
