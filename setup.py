@@ -30,6 +30,7 @@ setup(
         'Programming Language :: Python :: 3',
     ],
     packages=find_packages(include=['cpcdr', 'cpcdr.*']),
+    package_data={'cpcdr': ['screen/*']},
     include_package_data=True,
     python_requires='>=' + settings['min_python'],
     install_requires=shlex.split(settings['requirements']),

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['MOST_POINTS', 'DARK', 'to_png', 'to_jpeg', 'Picture', 'seen_by', 'palette', 'pick_colors', 'touching',
-           'region_colors', 'overlay', 'boundaries', 'color_scale', 'edge_picture', 'colour_depth', 'colour_normals',
-           'grid', 'sample_points', 'color_numbers', 'plotly_scale', 'cloud_layout', 'cloud_trace', 'cloud',
-           'cloud_still']
+           'region_colors', 'overlay', 'boundaries', 'outline', 'color_scale', 'edge_picture', 'colour_depth',
+           'colour_normals', 'grid', 'sample_points', 'color_numbers', 'plotly_scale', 'cloud_scene', 'cloud_layout',
+           'cloud_trace', 'cloud', 'cloud_still']
 
 # %% ../nbs/06_show.ipynb #84fb0c39
 import io
@@ -201,6 +201,33 @@ def boundaries(
     "The image with nothing but the borders of its regions."
     return overlay(image, labels, 0., np.zeros((1 + int(labels.max()), 3), np.uint8), color, thick)
 
+# %% ../nbs/06_show.ipynb #78147ea4
+@njit(cache=True, nogil=True)
+def _outline(labels, region, thick, color, out):
+    "Around each border pixel of `region`: what is inside becomes `color`, what is outside black."
+    height, width = labels.shape
+    for y in range(height):
+        for x in range(width):
+            if labels[y, x] != region: continue
+            if not ((x > 0 and labels[y, x - 1] != region) or (x + 1 < width and labels[y, x + 1] != region)
+                    or (y > 0 and labels[y - 1, x] != region) or (y + 1 < height and labels[y + 1, x] != region)): continue
+            for v in range(max(0, y - thick + 1), min(height, y + thick)):
+                for u in range(max(0, x - thick + 1), min(width, x + thick)):
+                    for c in range(3): out[v, u, c] = color[c] if labels[v, u] == region else 0
+
+
+def outline(
+    rgb: np.ndarray,     # (H, W, 3) uint8
+    labels: np.ndarray,  # (H, W) ids
+    region: int,         # the id to point at
+    color=(255, 221, 0),
+    thick: int = 3,      # width of the line, pixels
+) -> np.ndarray:         # (H, W, 3) uint8
+    "The picture with a line around one region."
+    out = rgb.copy()
+    _outline(np.ascontiguousarray(labels, np.int32), region, thick, np.array(color, np.uint8), out)
+    return out
+
 # %% ../nbs/06_show.ipynb #020668e9
 @lru_cache
 def color_scale(
@@ -346,16 +373,29 @@ def plotly_scale(
 DARK = '#10141a' # background of clouds: most colours stand out
 
 
-def cloud_layout(
-    height: int = 480, # of the figure, pixels
+def cloud_scene(
+    points: np.ndarray,       # (N, 3) metres: x right, y down, z forward
+    viewer=(2.5, -3.5, -8.),  # where the viewer stands, same axes
+    target=(0., .5, 14.),     # what the viewer looks at
 ) -> dict:
-    "Plotly layout of a street cloud: equal axes, camera behind the viewer, turned around the vertical."
-    axis = dict(showbackground=False, gridcolor='#39424e', zeroline=False, color='#c8d0d8', tickfont=dict(size=12))
-    name = lambda text: dict(axis, title=dict(text=text, font=dict(size=15)))
-    eye = dict(eye=dict(x=.15, y=-1.25, z=.45), center=dict(x=0, y=0, z=-.12), up=dict(x=0, y=0, z=1))
-    return dict(height=height, margin=dict(l=0, r=0, t=0, b=0), paper_bgcolor=DARK, uirevision='keep', showlegend=False,
-                scene=dict(aspectmode='data', dragmode='turntable', bgcolor=DARK, camera=eye,
-                           xaxis=name('right, m'), yaxis=name('forward, m'), zaxis=name('up, m')))
+    "Plotly scene around the points: equal axes, and the viewer's place."
+    x, y, z = points.T if len(points) else np.zeros((3, 1))
+    wide = max(2., float(np.percentile(np.abs(x), 98)))
+    box = np.array([[-wide, wide], [0, max(2., float(z.max()))], [min(-float(np.percentile(y, 99.8)), -.5), max(.5, -float(np.percentile(y, .5)))]])
+    side = np.cbrt(np.prod(box[:, 1] - box[:, 0]))
+    place = lambda p: dict(zip('xyz', ((np.array([p[0], p[2], -p[1]]) - box.mean(1)) / side).round(4).tolist()))
+    axis = lambda k, text: dict(range=box[k].round(2).tolist(), title=dict(text=text, font=dict(size=15)), showbackground=False, gridcolor='#39424e',
+                                zeroline=False, color='#c8d0d8', tickfont=dict(size=12), nticks=6)
+    return dict(aspectmode='data', dragmode='turntable', bgcolor=DARK, camera=dict(eye=place(viewer), center=place(target), up=dict(x=0, y=0, z=1)),
+                xaxis=axis(0, 'right, m'), yaxis=axis(1, 'forward, m'), zaxis=axis(2, 'up, m'))
+
+
+def cloud_layout(
+    points: np.ndarray, # (N, 3) metres
+    height: int = 480,  # of the figure, pixels
+) -> dict:
+    "Plotly layout of a street cloud."
+    return dict(height=height, autosize=True, margin=dict(l=0, r=0, t=0, b=0), paper_bgcolor=DARK, showlegend=False, scene=cloud_scene(points))
 
 # %% ../nbs/06_show.ipynb #41bb6d01
 def cloud_trace(
@@ -387,7 +427,7 @@ def cloud(
     if colors is None: colors = points[..., 2]
     check_shape('colors', colors, ' '.join(map(str, points.shape[:-1])) + ' 3'*(colors.ndim - points.ndim + 1))
     colors = colors.reshape(-1, 3)[keep] if colors.ndim == points.ndim else colors.reshape(-1)[keep]
-    return go.Figure(cloud_trace(flat, *color_numbers(colors), size), cloud_layout(height))
+    return go.Figure(cloud_trace(flat, *color_numbers(colors), size), cloud_layout(flat, height))
 
 # %% ../nbs/06_show.ipynb #65ffdda3
 def cloud_still(

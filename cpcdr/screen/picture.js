@@ -1,0 +1,85 @@
+// One picture of fixed size: draws the newest bytes, shows marks on top, reports clicks in image pixels.
+const SVG = 'http://www.w3.org/2000/svg';
+
+function shape(name, attributes, text) {
+  const node = document.createElementNS(SVG, name);
+  for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
+  if (text !== undefined) node.textContent = text;
+  return node;
+}
+
+function render({ model, el }) {
+  const box = document.createElement('div');
+  box.className = 'cpcdr-picture';
+  const canvas = document.createElement('canvas');
+  const marks = document.createElementNS(SVG, 'svg');
+  canvas.setAttribute('role', 'img');
+  box.append(canvas, marks);
+  el.append(box);
+  const context = canvas.getContext('2d', { alpha: false });
+  let newest = 0;
+
+  const resize = () => {
+    const [width, height] = model.get('size');
+    if (canvas.width !== width || canvas.height !== height) { canvas.width = width; canvas.height = height; }
+    box.style.setProperty('--shape', width / height);
+    marks.setAttribute('viewBox', `0 0 ${width} ${height}`);
+    canvas.setAttribute('aria-label', model.get('about'));
+  };
+
+  // pictures may arrive faster than they decode: whatever is no longer the newest is dropped
+  const draw = async () => {
+    const bytes = model.get('data'), mine = ++newest;
+    if (!bytes || !bytes.byteLength) return;
+    const bitmap = await createImageBitmap(new Blob([bytes]));
+    if (mine === newest) {
+      resize();
+      context.drawImage(bitmap, 0, 0, canvas.width, canvas.height);
+      canvas.dataset.drawn = Number(canvas.dataset.drawn ?? 0) + 1;
+      canvas.dispatchEvent(new CustomEvent('drawn'));
+    }
+    bitmap.close();
+  };
+
+  const mark = () => {
+    const width = model.get('size')[0], r = width / 72;
+    marks.replaceChildren();
+    for (const m of model.get('marks')) {
+      if (m.path) {
+        const points = m.path.map((p) => p.join(',')).join(' ');
+        for (const kind of ['halo', 'line']) marks.append(shape('polyline', { points, class: kind, 'vector-effect': 'non-scaling-stroke' }));
+      } else if (m.gate) {
+        const [u, v] = m.gate;
+        marks.append(shape('rect', { x: u - r * .8, y: v - r * .8, width: r * 1.6, height: r * 1.6, class: 'gate', transform: `rotate(45 ${u} ${v})`, 'vector-effect': 'non-scaling-stroke' }));
+      } else {
+        const [u, v] = m.pin;
+        marks.append(shape('circle', { cx: u, cy: v, r: r * 1.25, class: 'pin', 'vector-effect': 'non-scaling-stroke' }));
+        marks.append(shape('text', { x: u, y: v, class: 'pin', 'font-size': r * 1.7 }, m.name));
+      }
+    }
+  };
+
+  let clicks = 0;
+  box.addEventListener('click', (event) => {
+    const [width, height] = model.get('size'), frame = canvas.getBoundingClientRect();
+    const clamp = (x, n) => Math.max(0, Math.min(n - 1, Math.floor(x)));
+    const u = clamp((event.clientX - frame.left) / frame.width * width, width);
+    const v = clamp((event.clientY - frame.top) / frame.height * height, height);
+    model.set('click', { u, v, shift: event.shiftKey, count: ++clicks, stamp: Date.now() });
+    model.save_changes();
+  });
+
+  // plotly fits its cloud to the page only when the window says that it changed
+  let wide = 0;
+  const fit = new ResizeObserver(() => {
+    if (box.clientWidth !== wide) { wide = box.clientWidth; window.dispatchEvent(new Event('resize')); }
+  });
+  fit.observe(box);
+
+  const listeners = [['change:data', draw], ['change:size', resize], ['change:about', resize], ['change:marks', mark], ['change:size', mark]];
+  for (const [name, action] of listeners) model.on(name, action);
+  resize(); draw(); mark();
+  return () => { fit.disconnect(); for (const [name, action] of listeners) model.off(name, action); };
+}
+
+export default { render };
