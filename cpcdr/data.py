@@ -74,10 +74,12 @@ def _read_array(
 
 def _read_map(
     path,        # .png or .npy
+    notes=None,  # a dict that receives the texts a PNG carries
 ) -> np.ndarray: # (H, W) in the type of the file
     "A map of numbers exactly as stored."
     if Path(path).suffix == '.npy': return _read_array(path)
     im = _decode(path, upright=False)
+    if notes is not None: notes |= im.info
     if im.mode not in ('1', 'L', 'P') and not im.mode.startswith('I'):
         raise DataError(path, f'is a colour picture ({im.mode})', 'save one channel of whole numbers: ids, not colours')
     x = np.array(im)
@@ -135,9 +137,9 @@ def read_labels(
 def _read_labelids(path): return read_labels(path, ids='label')
 
 # %% ../nbs/04_data.ipynb #783628dc
-def _read_whole(path, what):
+def _read_whole(path, what, notes=None):
     "Whole numbers from 0, as int32."
-    x = _read_map(path)
+    x = _read_map(path, notes)
     if x.dtype.kind == 'f': raise DataError(path, f'holds {x.dtype}', f'save {what} as whole numbers')
     if x.min() < 0 or x.max() > 2**31 - 1: raise DataError(path, f'holds {what} {x.min()} to {x.max()}', 'number them from 0')
     return x.astype(np.int32)
@@ -162,23 +164,31 @@ REGION_FORMAT = 1
 _NOTE = 'cpcdr-region'
 
 
-def region_note(
-    path,    # a region file
-) -> str:    # the parameters' fingerprint, '' where unknown
-    "Which parameters cut this file; refuses a format newer than ours."
-    if Path(path).suffix == '.npy': return ''
-    note = str(_decode(path, upright=False).info.get(_NOTE, '')).split()
+def _check_note(path, notes):
+    "The fingerprint in a region file's note; a format other than ours is refused."
+    note = str(notes.get(_NOTE, '')).split()
     if note and note[0] != str(REGION_FORMAT):
         raise DataError(path, f'is a region file of format {note[0]}, this version reads {REGION_FORMAT}', 'update cpcdr or cut the regions again')
     return note[1] if len(note) > 1 else ''
+
+
+def region_note(
+    path,    # a region file
+) -> str:    # the parameters' fingerprint, '' where unknown
+    "Which parameters cut this file; the file is read whole, so a broken one is refused."
+    notes = {}
+    _read_map(path, notes)
+    return _check_note(path, notes)
 
 
 def read_regions(
     path,        # uint8 or uint16 PNG, or int32 .npy
 ) -> np.ndarray: # (H, W) int32 ids from 0
     "A region map, its ids untouched."
-    region_note(path)
-    return _read_whole(path, 'regions')
+    notes = {}
+    x = _read_whole(path, 'regions', notes)
+    _check_note(path, notes)
+    return x
 
 # %% ../nbs/04_data.ipynb #52a4ab5e
 def _save_png(path, x, **kwargs):
@@ -505,7 +515,9 @@ def list_folder(
         fits = {kind: table for kind, lister in _LISTERS.items() if (table := lister(root)) is not None}
         photos = {} if fits else _list_photos(root)
         if len(fits) > 1: raise DataError(path, f'can be read as {" and as ".join(fits)}; seen: {_seen(root)}', 'open the part that you mean')
-        if not fits and not photos: raise DataError(path, f'is no data folder; seen: {_seen(root)}', f'looked for {_LOOKED}')
+        results = [d for d in PLAIN.values() if (root/d).is_dir()]
+        if not fits and not photos: raise DataError(path, f'is no data folder; seen: {_seen(root)}',
+            f'it has {results[0]}/ but no rgb/: open the folder with the images and lay this one over it (--with)' if results else f'looked for {_LOOKED}')
     except OSError as e: raise as_data_error(path, e) from e
     kind, table = next(iter(fits.items()), ('photos', photos))
     if not table['image']: raise DataError(path, f'looks like {kind} but holds no image; seen: {_seen(root)}', 'unpack or copy the images')
@@ -556,7 +568,7 @@ def image_size(
             with Image.open(path) as im: return im.size[::-1] if im.getexif().get(0x0112, 1) in (5, 6, 7, 8) else im.size
     except Exception: return _decode(path).size # says what is wrong
 
-# %% ../nbs/04_data.ipynb #b106c887
+
 def folder_frame(
     folder: Folder,
     name: str,      # one of folder.names
@@ -709,9 +721,11 @@ def write_frame(
     if not frame.name or frame.name.startswith('/') or '..' in frame.name.split('/'):
         raise ValueError(f'frame name: expected a relative path such as town/000012, got {frame.name!r}')
     has = {f for f in ('image', 'right', *MAPS, 'camera', 'pose', 'baseline') if getattr(frame, f) is not None and (fields is None or f in fields)}
-    name = _LAYOUTS[writer.layout](writer, frame, has)
+    rename, write = _LAYOUTS[writer.layout]
+    name = rename(frame.name)
     if writer.kept.setdefault(('name', name), frame.name) != frame.name:
         raise DataError(writer.out, f'{frame.name!r} and {writer.kept["name", name]!r} would both become {name!r}', 'name frames folder/number')
+    write(writer, frame, has, name)
     return name
 
 # %% ../nbs/04_data.ipynb #1caf4dec
@@ -724,9 +738,9 @@ def _agree(writer, path, text, what):
     return writer.kept[path] == text
 
 
-def _write_plain(writer, frame, has):
+def _write_plain(writer, frame, has, name):
     "rgb/ disp/ depth/ label/ ..., camera.json, pose/, classes.json."
-    out, name = writer.out, frame.name
+    out = writer.out
     at = lambda field: out/PLAIN[field]/(name + (writer.suffix if field in ('image', 'right') else '.png'))
     if 'regions' in has: write_regions(at('regions'), frame.regions, writer.fingerprint)
     for field, write in _WRITERS.items():
@@ -739,7 +753,6 @@ def _write_plain(writer, frame, has):
     if 'pose' in has: write_text(out/'pose'/f'{name}.txt', '\n'.join(' '.join(f'{x:.17g}' for x in row) for row in frame.pose) + '\n')
     if 'labels' in has and not _agree(writer, out/'classes.json', json.dumps(frame.classes.to_dict()) + '\n', 'classes'):
         raise DataError(out/'classes.json', f'lists other classes than {name}', 'write frames with other classes to another folder')
-    return name
 
 # %% ../nbs/04_data.ipynb #49c3697e
 _TO_LABEL = np.zeros(256, np.uint8)
@@ -785,10 +798,10 @@ def _cityscapes_name(name):
     return f'train/{city}/{city}_000000_{number:06}'
 
 
-def _write_cityscapes(writer, frame, has):
+def _write_cityscapes(writer, frame, has, name):
     "leftImg8bit/ gtFine/ disparity/ camera/ ...; poses have no place here."
     _refuse(frame, has, 'cityscapes')
-    name, baseline = _cityscapes_name(frame.name), frame.baseline or BASELINE
+    baseline = frame.baseline or BASELINE
     at = lambda folder, end, suffix='.png': writer.out/folder/f'{name}_{end}{suffix}'
     if 'image' in has: write_image(at('leftImg8bit', 'leftImg8bit'), frame.image)
     if 'right' in has: write_image(at('rightImg8bit', 'rightImg8bit'), frame.right)
@@ -802,15 +815,19 @@ def _write_cityscapes(writer, frame, has):
     if 'camera' in has or 'depth' in has:
         c = frame.camera
         write_json(at('camera', 'camera', '.json'), dict(extrinsic=dict(baseline=baseline), intrinsic=dict(fx=c.fx, fy=c.fy, u0=c.cx, v0=c.cy)))
-    return name
 
-# %% ../nbs/04_data.ipynb #719ba3f0
-def _write_kitti(writer, frame, has):
+# %% ../nbs/04_data.ipynb #5520485e
+def _kitti_name(name):
+    "NN/000012 for any name that ends in a number: what stands before it names the sequence."
+    words, number = _number(name)
+    return f'{re.sub("[^A-Za-z0-9-]+", "_", words).strip("_") or "00"}/{number:06}'
+
+
+def _write_kitti(writer, frame, has, name):
     "sequences/NN/ with image_2, image_3, image_depth_annotated, semantic, instance, calib.txt, times.txt; poses/NN.txt."
     _refuse(frame, has, 'kitti')
-    words, number = _number(frame.name)
-    seq = re.sub('[^A-Za-z0-9-]+', '_', words).strip('_') or ('00' if '/' not in frame.name else 'town')
-    folder, file = writer.out/'sequences'/seq, f'{number:06}.png'
+    seq, number = name.split('/')
+    folder, file = writer.out/'sequences'/seq, f'{number}.png'
     if 'image' in has: write_image(folder/'image_2'/file, frame.image)
     if 'right' in has: write_image(folder/'image_3'/file, frame.right)
     if 'depth' in has: write_depth(folder/'image_depth_annotated'/file, frame.depth)
@@ -823,8 +840,7 @@ def _write_kitti(writer, frame, has):
         text = ''.join(f'{k}: ' + ' '.join(f'{x:.12e}' for x in P.flat) + '\n' for k, P in rows.items())
         if not _agree(writer, folder/'calib.txt', text, 'camera'):
             raise DataError(folder/'calib.txt', f'is another camera than that of {frame.name}', 'write frames of another camera under another sequence name')
-    if 'pose' in has: _write_kitti_pose(writer, seq, number, frame.pose)
-    return f'{seq}/{number:06}'
+    if 'pose' in has: _write_kitti_pose(writer, seq, int(number), frame.pose)
 
 
 def _write_kitti_pose(writer, seq, number, pose):
@@ -838,7 +854,7 @@ def _write_kitti_pose(writer, seq, number, pose):
     write_text(writer.out/'sequences'/seq/'times.txt', ''.join(f'{i/10:.6e}\n' for i in range(len(lines))))
 
 
-_LAYOUTS = dict(plain=_write_plain, cityscapes=_write_cityscapes, kitti=_write_kitti)
+_LAYOUTS = dict(plain=(str, _write_plain), cityscapes=(_cityscapes_name, _write_cityscapes), kitti=(_kitti_name, _write_kitti))
 
 # %% ../nbs/04_data.ipynb #8df00e57
 def samples(
