@@ -110,8 +110,8 @@ def _pick_colors(first, other, order, wish, out, n_colors):
             if out[other[k]] >= 0: taken |= np.int64(1) << out[other[k]]
         start = wish[i] % n_colors
         out[i] = start
-        for step in range(n_colors):
-            c = (start + step) % n_colors
+        for step in range(n_colors): # if the wish is taken, begin elsewhere: pieces of one region should not all take the same next colour
+            c = start if step == 0 else (i*7 + step) % n_colors
             if not (taken >> c) & 1:
                 out[i] = c
                 break

@@ -6,9 +6,9 @@
 __all__ = ['VIEWS', 'SCREEN', 'NO_DEPTH', 'YELLOW', 'HINT', 'Scene', 'scene_find', 'scene_picture', 'depth_range', 'scene_points',
            'scene_normals', 'scene_numbers', 'PictureView', 'SliderPanel', 'slider_fields', 'measures_html',
            'region_html', 'why_marks', 'why_html', 'FrameList', 'screen_frame', 'CloudView', 'cloud_show',
-           'cloud_paint', 'say', 'Tuner', 'refresh', 'draw', 'selected', 'click', 'show_card', 'set_params',
+           'cloud_paint', 'say', 'Stands', 'Tuner', 'refresh', 'draw', 'selected', 'click', 'show_card', 'set_params',
            'load_toml', 'on_slider', 'go_to', 'open_frames', 'on_click', 'on_frame', 'on_upload', 'on_button', 'wire',
-           'tune', 'tuner_still']
+           'tune', 'tuner_still', 'Compare', 'compare_draw', 'compare_html', 'compare']
 
 # %% ../nbs/07_widgets.ipynb #ea891297
 import html, tempfile, threading
@@ -47,7 +47,7 @@ class Scene:
         self.regions, self.numbers, self._cloud, self._normals = None, None, None, None
         self._most, self._far = points, far
 
-    def find(self, params): return scene_find(self, params)
+    def find(self, params, like=None): return scene_find(self, params, like)
     def picture(self, view='regions', alpha=.55, region=None): return scene_picture(self, view, alpha, region)
     def thin(self, x): return np.ascontiguousarray(x[::self.step, ::self.step])
     def views(self): return [v for v in VIEWS if not (self.flat and v in ('depth', 'normals'))] + ['labels']*(self.frame.labels is not None)
@@ -63,14 +63,16 @@ class Scene:
 def scene_find(
     scene: Scene,
     params: RegionParams,
+    like: Scene = None,   # whose colours to follow; None: the scene's own, as they were
 ):                        # Regions
     "Regions for these parameters, in colours that stay where they were."
-    old = scene.regions
-    if old is not None and old.params == params: return old
+    like = like or scene
+    old, numbers = like.regions, like.numbers
+    if scene.regions is not None and scene.regions.params == params: return scene.regions
     new = scene.finder(params)
     wish = None
     if old is not None:
-        here, before = new.labels[::4, ::4].ravel(), scene.numbers[old.labels[::4, ::4]].ravel()
+        here, before = new.labels[::4, ::4].ravel(), numbers[old.labels[::4, ::4]].ravel()
         votes = np.bincount(here.astype(np.int64)*64 + before, minlength=64*new.n).reshape(new.n, 64)
         wish = np.where(votes.any(1), votes.argmax(1), np.arange(new.n))
     ends = new.groups[new.edges]
@@ -387,8 +389,16 @@ def _spoken(action):
                 t.parts['panel'].send('take')
     return run
 
+# %% ../nbs/07_widgets.ipynb #0273f407
+class Stands:
+    "For widgets with a `still()`: static pages show it in place of the widget."
+    def _repr_png_(self): return self.still()._repr_png_()
+    def _repr_mimebundle_(self, **kwargs):
+        bundle = super()._repr_mimebundle_(**kwargs)
+        return {**bundle, 'image/png': self._repr_png_()} if isinstance(bundle, dict) else bundle
+
 # %% ../nbs/07_widgets.ipynb #3722e9eb
-class Tuner(W.VBox):
+class Tuner(Stands, W.VBox):
     "Sliders, picture, cloud and card for coherent depth regions."
     def __init__(self,
         frames,               # Frame, sequence of them, Folder, or a path
@@ -425,10 +435,6 @@ class Tuner(W.VBox):
     def to_open3d(self, **kwargs): return to_open3d(scene_points(self.scene)[0], self.frame.image, **kwargs)
     def save_ply(self, path='points.ply', **kwargs): return save_ply(path, self.to_open3d(**kwargs))
     def still(self, width=440): return tuner_still(self, width)
-    def _repr_png_(self): return self.still()._repr_png_()
-    def _repr_mimebundle_(self, **kwargs):
-        bundle = super()._repr_mimebundle_(**kwargs)
-        return {**bundle, 'image/png': self._repr_png_()} if isinstance(bundle, dict) else bundle
 
 # %% ../nbs/07_widgets.ipynb #f00ead92
 def refresh(
@@ -621,3 +627,73 @@ def tuner_still(
     if t.scene.flat: return Picture(left)
     painted = t.scene.colors[t.regions.labels]
     return Picture(np.concatenate([left, cloud_still(scene_points(t.scene)[0], painted, left.shape[1::-1])], 1))
+
+# %% ../nbs/07_widgets.ipynb #2dc6078d
+class Compare(Stands, W.VBox):
+    "Two parameter sets on one frame."
+    def __init__(self,
+        frame: Frame,
+        a='paper',    # preset, TOML file or RegionParams
+        b='street',   # preset, TOML file or RegionParams
+    ):
+        frame = screen_frame(frame)
+        self.titles = [_title(x, fallback) for x, fallback in ((a, 'A'), (b, 'B'))]
+        self.params = [x if isinstance(x, RegionParams) else load_params(x) for x in (a, b)]
+        self.scenes, self.pin = [Scene(frame), Scene(frame)], None
+        self.scenes[0].find(self.params[0]); self.scenes[1].find(self.params[1], self.scenes[0])
+        self.measures = [measures(s.regions) for s in self.scenes]
+        self.view = W.ToggleButtons(options=self.scenes[0].views())
+        self.pictures = [PictureView(size=list(frame.size), about=f'{title}: {frame.name}') for title in self.titles]
+        self.cards = [W.HTML(), W.HTML()]
+        heads = [W.HTML(f'<h4>{html.escape(title)}</h4>') for title in self.titles]
+        sides = [W.VBox(parts).add_class('stack').add_class('card') for parts in zip(heads, self.pictures)]
+        table = W.Box([W.HTML(compare_html(self))]).add_class('whole').add_class('card')
+        cards = [W.Box([card]).add_class('card') for card in self.cards]
+        super().__init__([W.Box([_row(self.view).add_class('whole'), *sides, table, *cards]).add_class('desk').add_class('twin')], layout=dict(width='100%'))
+        self.add_class('cpcdr')
+        self.view.observe(lambda _: self.draw(), 'value')
+        for picture in self.pictures: picture.observe(lambda c: self.click(c['new']['u'], c['new']['v']), 'click')
+        self.draw()
+
+    @property
+    def regions(self): return [s.regions for s in self.scenes]
+    def draw(self): compare_draw(self)
+    def click(self, u, v): self.pin = (u, v); self.draw()
+    def still(self, width=440): return Picture(np.concatenate([Picture(s.picture(self.view.value), width).rgb for s in self.scenes], 1))
+
+
+def _title(params, fallback):
+    "What to call a parameter set on the screen."
+    if not isinstance(params, RegionParams): return Path(str(params)).name
+    return next((name for name in PRESETS if RegionParams.preset(name) == params), f'{fallback} ({params.fingerprint()})')
+
+# %% ../nbs/07_widgets.ipynb #b7a9824e
+def compare_draw(c: Compare) -> None:
+    "Both pictures, with the regions at the pin outlined and described."
+    for scene, picture, card in zip(c.scenes, c.pictures, c.cards):
+        region = int(scene.regions.labels[c.pin[::-1]]) if c.pin else None
+        picture.data = to_png(scene.picture(c.view.value, .55, region))
+        picture.marks = [dict(pin=list(c.pin), name='')] if c.pin else []
+        card.value = region_html(scene, region) if c.pin else ''
+
+
+def compare_html(c: Compare) -> str:
+    "Measures and differing parameters of both sides as one table."
+    names = dict(count='regions', largest='largest share', purity='purity', boundary_f='boundary F', ari='ARI')
+    a, b = c.measures
+    show = lambda k, m: f'{m[k]:,}' if k == 'count' else f'{m[k]:.3f}'
+    best = lambda k, x, y: ' class="best"' if k in ('purity', 'boundary_f', 'ari') and x[k] > y[k] else ''
+    rows = [f'<tr><th>{names[k]}</th><td{best(k, a, b)}>{show(k, a)}</td><td{best(k, b, a)}>{show(k, b)}</td></tr>' for k in names if k in a]
+    p, q = (x.to_dict() for x in c.params)
+    rows += [f'<tr class="param"><th>{k}</th><td>{p[k]}</td><td>{q[k]}</td></tr>' for k in p if p[k] != q[k]]
+    head = ''.join(f'<th>{html.escape(x)}</th>' for x in ('', *c.titles))
+    return f'<table class="versus"><tr>{head}</tr>{"".join(rows)}</table>'
+
+
+def compare(
+    frame: Frame,
+    a='paper',    # preset, TOML file or RegionParams
+    b='street',   # preset, TOML file or RegionParams
+) -> Compare:
+    "See two parameter sets side by side: `compare(t.frame, 'paper', t.params)`."
+    return Compare(frame, a, b)

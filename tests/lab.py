@@ -70,9 +70,21 @@ def command(page, name):
     page.evaluate("name => { window.jupyterapp.commands.execute(name); }", name)
 
 
-def run_all(page, seconds=120):
-    "Run all cells; returns the state of every code cell once the kernel is idle."
-    command(page, 'notebook:run-all-cells')
+def write_notebook(path, cells):
+    "A notebook of these code cells."
+    import nbformat
+    nb = nbformat.v4.new_notebook(metadata={'kernelspec': {'name': 'python3', 'display_name': 'Python 3', 'language': 'python'}})
+    nb.cells = [nbformat.v4.new_code_cell(c) for c in cells]
+    nbformat.write(nb, path)
+
+
+def run_all(page, seconds=180, cells='all'):
+    "Run all cells, or the last one; returns the state of every code cell once the kernel is idle."
+    if cells == 'last':
+        page.evaluate("() => { const c = window.jupyterapp.shell.currentWidget.content; c.activeCellIndex = c.widgets.length - 1; }")
+        command(page, 'notebook:run-cell')
+        page.wait_for_timeout(1000)
+    else: command(page, 'notebook:run-all-cells')
     end = time.time() + seconds
     while time.time() < end:
         page.wait_for_timeout(200)
