@@ -12,11 +12,11 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from cpcdr import data
 from cpcdr.core import DataError
-from cpcdr.data import (FolderWriter, list_folder, open_folder, read_depth, read_disp, read_image, read_instances, read_labels,
-                        read_regions, region_note, write_depth, write_disp, write_image, write_instances, write_labels, write_regions)
-from cpcdr.frame import CITYSCAPES, Camera, Classes, Frame
+from cpcdr.data import FolderWriter, list_folder, open_folder
+from cpcdr.files import (FAR, read_depth, read_disp, read_image, read_instances, read_labels,
+                         read_regions, region_note, write_depth, write_disp, write_image, write_instances, write_labels, write_regions)
+from cpcdr.frame import Camera, Classes, Frame
 from cpcdr.geometry import depth_to_disp
 
 SHAPES = array_shapes(min_dims=2, max_dims=2, max_side=12)
@@ -31,7 +31,7 @@ def a_frame(name='town/000000', width=24, height=16, seed=0):
     things = np.where((labels >= 11) & (labels < 255), rng.integers(1, 4, (height, width)), 0).astype(np.int32)
     pose = np.eye(4)
     pose[:3, 3] = rng.normal(size=3)
-    disp = np.where(depth > 0, depth_to_disp(depth), np.float32(data.FAR)).astype(np.float32)
+    disp = np.where(depth > 0, depth_to_disp(depth), np.float32(FAR)).astype(np.float32)
     return Frame(name, rng.integers(0, 255, (height, width, 3)).astype(np.uint8), disp, depth,
                  Camera(20.125, 20.25, 11.5, 7.25, width, height), labels, things,
                  right=rng.integers(0, 255, (height, width, 3)).astype(np.uint8), baseline=.4, pose=pose)
