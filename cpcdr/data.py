@@ -263,7 +263,8 @@ def _read_camera(folder, name, size, want):
     if pose and want('pose'):
         if pose.parent.name != 'poses': parts['pose'] = read_pose(pose, name)
         else:
-            if pose not in folder._kept: folder._kept[pose] = read_kitti_poses(pose, camera)
+            calib = pose.parent.parent/'sequences'/pose.stem/'calib.txt'   # not the camera in use: that may be laid over
+            if pose not in folder._kept: folder._kept[pose] = read_kitti_poses(pose, calib if calib.is_file() else None)
             number = int(re.sub(r'.*?(\d+)$', r'\1', name)) if name[-1:].isdigit() else -1
             if 0 <= number < len(folder._kept[pose]) and np.isfinite(folder._kept[pose][number]).all(): parts['pose'] = folder._kept[pose][number]
     return parts

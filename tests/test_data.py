@@ -289,6 +289,15 @@ def test_overlay(tmp_path):
     one_line(lambda: open_folder(tmp_path/'base', [tmp_path/'empty']), 'nothing to lay over')
 
 
+def test_overlay_on_kitti(tmp_path):
+    "The laid-over folder brings its own camera.json; poses still go by the sequence's calibration."
+    f = a_frame('00/000000')
+    FolderWriter(tmp_path/'kitti', 'kitti').write(f)
+    FolderWriter(tmp_path/'depth').write(f, {'disp', 'depth', 'camera', 'baseline'})
+    back = open_folder(tmp_path/'kitti', [tmp_path/'depth'])[0]
+    assert np.allclose(back.pose, f.pose) and back.camera == f.camera and back.baseline == .4 and np.allclose(back.disp, f.disp, atol=1e-5)
+
+
 def test_sparse_depth_is_no_disparity(tmp_path):
     f = a_frame('00/000000')
     depth = np.where(np.arange(24) % 5 == 0, f.depth, 0).astype(np.float32)
