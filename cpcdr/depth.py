@@ -24,8 +24,8 @@ def _match(left, right, most, block):
     cv2 = _opencv()
     # the matcher skips the first `most` columns; a copy of the border gives it room, so that far things there are found
     left, right = (cv2.copyMakeBorder(x, 0, 0, most, 0, cv2.BORDER_REPLICATE) for x in (left, right))
-    sgm = cv2.StereoSGBM_create(minDisparity=0, numDisparities=most, blockSize=block, P1=8*block**2, P2=48*block**2, disp12MaxDiff=1,
-                                preFilterCap=63, uniquenessRatio=5, mode=cv2.STEREO_SGBM_MODE_SGBM_3WAY)
+    sgm = cv2.StereoSGBM_create(minDisparity=0, numDisparities=most, blockSize=block, P1=8*block**2, P2=64*block**2, disp12MaxDiff=-1,
+                                preFilterCap=63, uniquenessRatio=0, mode=cv2.STEREO_SGBM_MODE_SGBM_3WAY)
     return np.maximum(sgm.compute(left, right)[:, most:], 0).astype(np.float32) / 16
 
 # %% ../nbs/11_depth.ipynb #7aaece8c
@@ -42,13 +42,25 @@ def _agreeing(
     return np.where(~outside & (there > 0) & (abs(there - disparity) <= tolerance), disparity, 0).astype(np.float32)
 
 
+def _textured(
+    grey: np.ndarray,  # (H, W) uint8
+    window: int,       # pixels
+    least: float,      # grey levels
+) -> np.ndarray:       # (H, W) bool
+    "Where the standard deviation around a pixel is above `least`."
+    cv2, x = _opencv(), grey.astype(np.float64)
+    mean = cv2.blur(x, (window, window), borderType=cv2.BORDER_REPLICATE)
+    return cv2.blur(x*x, (window, window), borderType=cv2.BORDER_REPLICATE) - mean*mean > least**2
+
+
 def stereo_disparity(
     left: np.ndarray,        # (H, W, 3) uint8 RGB, rectified
     right: np.ndarray,       # (H, W, 3) uint8 RGB
     most: int = None,        # largest disparity looked for, pixels; None: an eighth of the width
-    block: int = 5,          # window, odd, pixels
+    block: int = 7,          # window, odd, pixels
     tolerance: float = 1.5,  # by how much the two eyes may disagree, pixels
-    speckle: int = 400,      # smaller islands are removed, pixels of area
+    texture: float = .5,     # flatter surroundings give no answer, grey levels
+    speckle: int = 300,      # smaller islands are removed, pixels of area
 ) -> np.ndarray:             # (H, W) float32 pixels; 0 holes
     "Disparity by semi-global matching (Hirschmueller, PAMI 2008), confirmed from both sides."
     size = check_shape('left', left, 'H W 3')
@@ -60,8 +72,8 @@ def stereo_disparity(
     mirror = lambda x: np.ascontiguousarray(x[:, ::-1])
     found = _match(l, r, int(most), block)
     found = _agreeing(found, mirror(_match(mirror(r), mirror(l), int(most), block)), tolerance)
-    small = np.rint(found * 16).astype(np.int16)
-    if speckle: cv2.filterSpeckles(small, 0, int(speckle), 16)
+    small = np.rint(np.where(_textured(l, 2*block + 1, texture), found, 0) * 16).astype(np.int16)
+    if speckle: cv2.filterSpeckles(small, 0, int(speckle), 32) # an island ends where disparity jumps by two pixels
     return small.astype(np.float32) / 16
 
 # %% ../nbs/11_depth.ipynb #e9a6f164
@@ -97,7 +109,7 @@ def _check_order(frame, disparity, **options):
     swapped = (stereo_disparity(frame.right, frame.image, **options) > 0).mean()
     if swapped > .1 and swapped > 1.5*share:
         raise DataError(at, f'left and right are swapped: {share:.0%} of the pixels match, {swapped:.0%} the other way round', 'swap the two image folders')
-    if share < .02: raise DataError(at, f'only {share:.1%} of the pixels match', 'are both pictures of the same moment, rectified, and of different eyes?')
+    if share < .05: raise DataError(at, f'only {share:.1%} of the pixels match', 'are both pictures of the same moment, rectified, and of different eyes?')
 
 
 def stereo_depth(
