@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv/bin
 LAB ?=
+BENCH ?=
 TESTS ?= tests
 SHELL := /bin/sh
 
@@ -11,7 +12,7 @@ help:
 	@echo "make lab     install what is missing and open JupyterLab on the tour  (LAB='--port 9000' goes to JupyterLab)"
 	@echo "make setup   install into .venv/; then .venv/bin/cpcdr is the command"
 	@echo "make test    install what tests need and run them                     (TESTS=tests/test_cli.py for some)"
-	@echo "make bench   time it, beside a public operation"
+	@echo "make bench   time it, beside a public operation                          (BENCH='--rounds 21' for more)"
 	@echo "make export  write cpcdr/ from the notebooks"
 	@echo "make notebooks   write cpcdr/, run every notebook, keep text and small pictures"
 	@echo "make clean   remove .venv/ and what tests left"
@@ -27,7 +28,7 @@ test:
 	@$(VENV)/python -m pytest -n auto --maxprocesses 4 --dist loadgroup $(TESTS)
 
 bench: setup
-	@$(VENV)/python tools/bench.py
+	@$(VENV)/python -m benchmarks $(BENCH)
 
 export: setup
 	@$(VENV)/nbdev_export

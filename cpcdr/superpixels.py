@@ -363,7 +363,7 @@ def _slic(image, n, compactness, sigma, iterations):
 def slic(
     image: np.ndarray,        # (H, W, 3) uint8 RGB
     n: int = 10000,           # superpixels wished for; about so many come
-    compactness: float = 6.,  # how much being near counts against being alike; Lab units per spacing
+    compactness: float = 5.,  # how much being near counts against being alike; Lab units per spacing
     sigma: float = 1.,        # blur before cutting, pixels
     iterations: int = 4,      # rounds of assigning pixels and moving centres
 ) -> np.ndarray:              # (H, W) int32, ids 0..N-1 in reading order, each 4-connected
@@ -542,7 +542,7 @@ def describe(
 def superpixels(
     image: np.ndarray,        # (H, W, 3) uint8 RGB
     n: int = 10000,           # superpixels wished for
-    compactness: float = 6.,  # nearness against likeness
+    compactness: float = 5.,  # nearness against likeness
     sigma: float = 1.,        # blur, pixels
     iterations: int = 4,      # rounds
 ) -> Superpixels:
