@@ -95,16 +95,29 @@ def make_venv():
     subprocess.run([sys.executable, '-m', 'venv', '--clear', VENV], check=True)
 
 
+def run_quietly(command, log):
+    "Run with all output in a file, the seconds ticking in a terminal; on failure its complaints are shown. The exit code."
+    start = time.time()
+    with open(log, 'w') as out:
+        process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT)
+        try:
+            while process.poll() is None:
+                if sys.stdout.isatty(): print(f'\r    {time.time() - start:.0f} s ', end='', flush=True)
+                time.sleep(.5)
+        finally: process.terminate()
+    if sys.stdout.isatty(): print('\r', end='')
+    if process.returncode: print(*[line for line in log.read_text().splitlines() if line.startswith('ERROR')][-5:], sep='\n')
+    return process.returncode
+
+
 def install_packages():
     state = digest(*(ROOT / name for name in ('settings.ini', 'setup.py', 'pyproject.toml', 'constraints.txt')))
     if is_done('packages', state): return
     say('Python packages (2 to 5 minutes the first time)')
     mark('installing', '')
+    command = [PYTHON, '-m', 'pip', '--disable-pip-version-check', 'install', '--no-compile', '-c', 'constraints.txt', '-e', '.[dev]']
     log = STAMPS / 'pip.log'
-    command = [PYTHON, '-m', 'pip', '--disable-pip-version-check', '-qq', '--log', log,
-               'install', '--no-compile', '-c', 'constraints.txt', '-e', '.[dev]']
-    if subprocess.run(command, cwd=ROOT, stdin=subprocess.DEVNULL).returncode:
-        stop(f'pip could not install the packages; {log.relative_to(ROOT)} tells all; mend that and call make again')
+    if run_quietly(command, log): stop(f'pip could not install the packages; {log.relative_to(ROOT)} tells all; mend that and call make again')
     # pip compiles on one core only
     subprocess.run([PYTHON, '-m', 'compileall', '-q', '-j', '0', VENV / 'lib'], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     (STAMPS / 'installing').unlink()
