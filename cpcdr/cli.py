@@ -4,14 +4,16 @@
 
 # %% auto #0
 __all__ = ['app', 'Data', 'Out', 'Jobs', 'Json', 'With', 'Overwrite', 'COMMANDS', 'Outcome', 'is_everybodys', 'try_one',
-           'try_to_say', 'start_worker', 'work_on', 'run_processes', 'run_all', 'read_report', 'write_report',
-           'differences', 'claim', 'begin', 'tell', 'go_through', 'batch', 'is_older', 'sources_of', 'check_output',
-           'RegionsWork', 'keep_params', 'region_file', 'regions_kept', 'overlay_file', 'write_overlay', 'regions_make',
-           'DepthWork', 'write_first_camera', 'depth_make', 'TownWork', 'WrongWords', 'words', 'finish', 'recipe_of',
-           'regions', 'depth', 'warm_up', 'doctor', 'run_command', 'interrupt', 'main']
+           'try_to_say', 'start_worker', 'work_on', 'run_processes', 'run_all', 'noted_interrupts', 'read_report',
+           'write_report', 'differences', 'claim', 'begin', 'tell', 'go_through', 'batch', 'is_older', 'sources_of',
+           'check_output', 'RegionsWork', 'keep_params', 'region_file', 'regions_kept', 'overlay_file', 'write_overlay',
+           'regions_make', 'DepthWork', 'write_first_camera', 'depth_make', 'town_name', 'town_image', 'TownWork',
+           'town_poses', 'town_make', 'WrongWords', 'words', 'finish', 'recipe_of', 'town', 'regions', 'depth',
+           'warm_up', 'doctor', 'run_command', 'interrupt', 'main']
 
 # %% ../nbs/70_cli.ipynb #c38cb8e3
-import errno, json, os, shutil, signal, sys, time
+import errno, json, os, shutil, signal, sys, threading, time
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -76,10 +78,11 @@ def start_worker(
     work, # what to do with each name
 ) -> None:
     "Prepare a spawned process."
-    import multiprocessing, threading
+    import multiprocessing
     global _work
     _work = work
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     parent = multiprocessing.parent_process()
     threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
 
@@ -89,8 +92,9 @@ def work_on(name): return try_one(_work, name)
 # %% ../nbs/70_cli.ipynb #d23798cb
 def run_processes(
     work,
-    names: list, # what to make
+    names,       # what to make
     jobs: int,   # how many processes
+    wish=(),     # filled from outside when all shall end
 ):
     "Outcomes as they come, from several processes."
     from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, process, wait
@@ -99,11 +103,13 @@ def run_processes(
     pool, todo, waiting = ProcessPoolExecutor(jobs, get_context('spawn'), start_worker, (work,)), iter(names), set()
     try:
         while True:
-            waiting |= {pool.submit(work_on, n) for n in islice(todo, 3*jobs - len(waiting))}
+            waiting |= {pool.submit(work_on, n) for n in islice(todo, 0 if wish else 3*jobs - len(waiting))}
             if not waiting: return
             ready, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-            yield from (f.result() for f in ready)
+            yield from (f.result() for f in ready if not f.cancelled())
+            for f in waiting if wish else (): f.cancel() # what has begun is waited for
     except process.BrokenProcessPool as e:
+        if wish: return # all processes were told to end
         raise DataError(work.out, 'the system ended a worker process, most likely for want of memory', 'start again with fewer --jobs: what is finished is kept') from e
     finally: pool.shutdown(wait=True, cancel_futures=True)
 
@@ -112,13 +118,28 @@ def run_all(
     work,
     names: list,
     jobs: int = 1, # processes; 0 takes one for each core
+    wish=(),       # filled from outside when all shall end
 ):
     "Outcomes of all names; stops after one that is everybody's trouble."
     jobs = min(jobs or os.cpu_count() or 1, len(names))
-    outcomes = run_processes(work, names, jobs) if jobs > 1 else (try_one(work, n) for n in names)
+    outcomes = run_processes(work, names, jobs, wish) if jobs > 1 else (try_one(work, n) for n in names if not wish)
     for outcome in outcomes:
         yield outcome
         if outcome.stop: return outcomes.close()
+
+# %% ../nbs/70_cli.ipynb #da526096
+@contextmanager
+def noted_interrupts():
+    "A list that Ctrl-C or a polite kill fills, instead of breaking into the work."
+    wish = []
+    def note(*_):
+        if wish: raise KeyboardInterrupt
+        wish.append(1)
+    if threading.current_thread() is not threading.main_thread(): return (yield wish)
+    old = {s: signal.signal(s, note) for s in (signal.SIGINT, signal.SIGTERM)}
+    try: yield wish
+    finally:
+        for s, handler in old.items(): signal.signal(s, handler)
 
 # %% ../nbs/70_cli.ipynb #ac62ff4b
 def read_report(
@@ -178,13 +199,13 @@ def claim(
 
 # %% ../nbs/70_cli.ipynb #1dcdb8a0
 def begin(
-    work,            # knows `command`, `out`, `folders` and its `recipe`
+    work,            # knows `command`, `out`, its `recipe`, and the `folders` and `files` it writes
     overwrite=False, # start afresh where the folder was made with another recipe
 ) -> None:
     "Compare the folder's recipe with ours, or note ours in it."
     old, new = read_report(work.out, work.command), json.loads(json.dumps(work.recipe))
     full = [f for f in work.folders if (work.out/f).is_dir() and any(p.is_file() for p in (work.out/f).rglob('*'))]
-    if not old and full:
+    if full and not old:
         raise DataError(work.out/full[0], f'is there already, and not from cpcdr {work.command}', 'give another output folder')
     changed = differences(old['recipe'], new) if old else []
     if changed and not overwrite:
@@ -192,6 +213,7 @@ def begin(
         raise DataError(work.out, f'was made otherwise: {"; ".join(changed[:3])}{more}', 'give another output folder, or --overwrite to make it anew')
     if old and overwrite:
         for f in full: shutil.rmtree(work.out/f)
+        for f in work.files: (work.out/f).unlink(missing_ok=True)
     write_report(work.out, dict(command=work.command, version=__version__, finished=False, recipe=new))
 
 # %% ../nbs/70_cli.ipynb #58b993e0
@@ -205,19 +227,18 @@ def go_through(
     report: dict, # counted into: done, kept, failed, skipped, notes
 ) -> None:
     "Run all names under a progress bar and say each failure in one line."
-    outcomes = run_all(work, names, jobs)
-    try:
+    with noted_interrupts() as wish, closing(run_all(work, names, jobs, wish)) as outcomes:
         for o in (bar := progress(outcomes, work.command, len(names), disable=not sys.stderr.isatty())):
             report[o.state] += 1
             report['notes'].append(o.note)
             if o.state != 'failed': continue
             report['skipped'].append(dict(name=o.name, file=o.path, why=o.problem, mend=o.mend))
             bar.write(f'cpcdr: {o.line}', file=sys.stderr)
-    finally: outcomes.close()
+        if wish: raise KeyboardInterrupt
 
 
 def batch(
-    work,            # knows `command`, `out`, `folders`, `names`, `recipe`, `kept`, `make`, `summary`
+    work,            # knows `command`, `out`, `folders`, `files`, `names`, `recipe`, `prepare`, `kept`, `make`, `summary`
     jobs=1,          # processes; 0 takes one for each core
     overwrite=False,
 ) -> dict:           # the report
@@ -225,8 +246,9 @@ def batch(
     start, lock = time.time(), claim(work.out, work.folders)
     report = dict(command=work.command, version=__version__, finished=False, recipe=work.recipe, frames=len(work.names),
                   done=0, kept=0, failed=0, skipped=[], notes=[])
+    try: begin(work, overwrite)
+    except BaseException: os.close(lock); raise
     try:
-        begin(work, overwrite)
         work.prepare()
         go_through(work, work.names, jobs, report)
         report['finished'] = report['done'] + report['kept'] == report['frames']
@@ -276,7 +298,7 @@ class RegionsWork:
     flat: bool = False     # colour only
     overlays: bool = False # pictures for the eye, too
     recipe: dict = field(default_factory=dict)
-    command, folders = 'regions', ('region', 'overlay')
+    command, folders, files = 'regions', ('region', 'overlay'), ('regions.toml',)
 
     @property
     def names(self): return self.folder.names
@@ -338,7 +360,7 @@ class DepthWork:
     folder: object
     out: Path
     recipe: dict = field(default_factory=dict)
-    command, folders = 'depth', ('disp', 'depth', 'camera')
+    command, folders, files = 'depth', ('disp', 'depth', 'camera'), ('camera.json',)
 
     @property
     def names(self): return self.folder.names
@@ -370,19 +392,88 @@ def depth_make(work, name):
     return dict(valid=float((frame.disp > 0).mean()))
 
 # %% ../nbs/70_cli.ipynb #ec5c65f3
+def town_name(
+    layout: str, # plain, cityscapes, kitti
+    seed: int,   # of the town
+    scene: int,  # number of the drive
+    k: int,      # number of the frame
+) -> str:
+    "The name of a frame, as the layout wants it."
+    if layout == 'kitti': return f'{scene:02}/{k:06}'
+    town = f'town{seed:04}'
+    return f'train/{town}/{town}_000000_{k:06}' if layout == 'cityscapes' else f'{town}/{k:06}'
+
+
+def town_image(
+    layout: str,
+    out: Path,
+    name: str,
+) -> Path:
+    "Where the layout keeps the left image of a frame."
+    if layout == 'plain': return out/'rgb'/f'{name}.png'
+    if layout == 'cityscapes': return out/'leftImg8bit'/f'{name}_leftImg8bit.png'
+    sequence, k = name.split('/')
+    return out/'sequences'/sequence/'image_2'/f'{k}.png'
+
+
+_TOWN_FOLDERS = dict(plain=('rgb', 'right', 'disp', 'depth', 'label', 'instance', 'camera', 'pose'), kitti=('sequences', 'poses'),
+                     cityscapes=('leftImg8bit', 'rightImg8bit', 'gtFine', 'disparity', 'camera'))
+
+# %% ../nbs/70_cli.ipynb #4bb3d24d
 @dataclass
 class TownWork:
     "Frames of procedural towns in the layout of a data set."
     out: Path
-    scenes: int
-    frames: int
-    width: int
-    height: int
-    seed: int = 0
+    scenes: int = 1       # drives
+    frames: int = 1       # of each drive
+    size: tuple = (1024, 512)
+    seed: int = 0         # of the first town
     layout: str = 'plain'
-    stereo: bool = False
-    recipe: dict = field(default_factory=dict)
-    command, folders = 'town', ()
+    stereo: bool = False  # also the right eye
+    fps: float = 17.      # frames per second of the drive
+    command, files = 'town', ('camera.json', 'classes.json')
+
+    def __post_init__(self):
+        self.places = {town_name(self.layout, self.seed + s, s, k): (self.seed + s, k) for s in range(self.scenes) for k in range(self.frames)}
+
+    @property
+    def names(self): return list(self.places)
+    @property
+    def folders(self): return _TOWN_FOLDERS[self.layout]
+    @property
+    def recipe(self): return dict(version=__version__, **{k: x for k, x in asdict(self).items() if k != 'out'})
+    def prepare(self): self.layout == 'kitti' and town_poses(self)
+    def kept(self, name): return {} if town_image(self.layout, self.out, name).exists() else None
+    def make(self, name): return town_make(self, name)
+    def summary(self, notes): return {}
+
+# %% ../nbs/70_cli.ipynb #e3270c0f
+def town_poses(work):
+    "Write `poses/NN.txt` of all drives."
+    import numpy as np
+    from cpcdr.frame import Frame
+    from cpcdr.town import Town, camera_pose
+    writer, towns, dot = FolderWriter(work.out, work.layout), {}, np.zeros((1, 1, 3), np.uint8)
+    for name, (seed, k) in work.places.items():
+        if seed not in towns: towns = {seed: Town(seed)}
+        writer.write(Frame(name, dot, pose=camera_pose(towns[seed], k/work.fps)), {'pose'})
+
+
+_towns = {} # the town this process is in: its streets are built once
+
+
+def town_make(work, name):
+    "Render one frame and write it."
+    from cpcdr.town import Town, render
+    seed, k = work.places[name]
+    if seed not in _towns:
+        _towns.clear()
+        _towns[seed] = Town(seed)
+    frame = render(_towns[seed], k/work.fps, *work.size, work.stereo, name=name)
+    writer, fields = FolderWriter(work.out, work.layout), {'right', 'disp', 'depth', 'labels', 'instances', 'camera', 'baseline'}
+    writer.write(frame, fields | ({'pose'} if work.layout == 'plain' else set()))
+    writer.write(frame, {'image'})
+    return {}
 
 # %% ../nbs/70_cli.ipynb #b17e7f5f
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False,
@@ -425,6 +516,27 @@ def finish(
 def recipe_of(folder, overlay, **more):
     "What decides the result: the data, what was laid over, the settings, the version."
     return dict(version=__version__, data=str(Path(folder.path).resolve()), **{'with': [str(Path(o).resolve()) for o in overlay]}, **more)
+
+# %% ../nbs/70_cli.ipynb #65acfe5b
+@app.command(short_help='render streets with exact depth and labels')
+def town(
+    out: Out,
+    scenes: Annotated[int, typer.Option(min=1, max=10000, help='drives, each through a town of its own')] = 1,
+    frames: Annotated[int, typer.Option(min=1, max=10000, help='frames of each drive')] = 1,
+    size: Annotated[str, typer.Option(help='WIDTHxHEIGHT in pixels')] = '1024x512',
+    seed: Annotated[int, typer.Option(min=0, help='of the first town; the others follow by one')] = 0,
+    layout: Annotated[Literal['plain', 'cityscapes', 'kitti'], typer.Option(help='how files are named')] = 'plain',
+    stereo: Annotated[bool, typer.Option('--stereo', help='write the right eye, too')] = False,
+    fps: Annotated[float, typer.Option(min=.01, help='frames per second of the drive')] = 17.,
+    jobs: Jobs = 1,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+):
+    "Render streets with exact depth, labels, instances, camera and poses; the same seed gives the same world."
+    words = size.lower().split('x')
+    if len(words) != 2 or not all(w.isdecimal() and 8 <= int(w) <= 16384 for w in words):
+        raise WrongWords(f'--size: expected WIDTHxHEIGHT in pixels, each 8 to 16384, such as 1024x512, got {size!r}')
+    return finish(batch(TownWork(out, scenes, frames, tuple(map(int, words)), seed, layout, stereo, fps), jobs, overwrite), out, as_json)
 
 # %% ../nbs/70_cli.ipynb #ec6ce7f8
 @app.command(short_help='cut a folder into coherent depth regions')
@@ -470,16 +582,13 @@ def depth(
 
 # %% ../nbs/70_cli.ipynb #97e7eab0
 def warm_up() -> float: # seconds
-    "Compile what is compiled at first use, on a small picture, so that the first slider is quick."
-    import numpy as np
-    from cpcdr.frame import Frame
-    from cpcdr.regions import RegionFinder, RegionParams
+    "Compile what is compiled at first use, on small pictures, so that the first slider is quick."
+    from cpcdr.regions import PRESETS, RegionFinder, RegionParams
     from cpcdr.show import overlay
-    start, v = time.time(), np.linspace(.01, .2, 64, dtype=np.float32)
-    image = np.random.default_rng(0).integers(0, 255, (64, 128, 3), dtype=np.uint8)
-    finder = RegionFinder(Frame('warm', image, disp=np.repeat(v[:, None], 128, 1)))
-    for preset in ('paper', 'street'): cut = finder(RegionParams.preset(preset).replace(n_superpixels=100))
-    overlay(image, cut.labels)
+    from cpcdr.town import Town, render
+    start, frame = time.time(), render(Town(0), 0, 128, 64, stereo=True)
+    finder = RegionFinder(frame)
+    for preset in PRESETS: overlay(frame.image, finder(RegionParams.preset(preset).replace(n_superpixels=100)).labels)
     return time.time() - start
 
 
@@ -500,7 +609,10 @@ def run_command(
     words: list, # what was typed after `cpcdr`
 ) -> int:        # exit code
     "Run one command; every trouble becomes one line."
-    try: return typer.main.get_command(app)(words or ['--help'], prog_name='cpcdr', standalone_mode=False) or 2*(not words)
+    try:
+        code = typer.main.get_command(app)(words or ['--help'], prog_name='cpcdr', standalone_mode=False) or 2*(not words)
+        if code == 130: raise KeyboardInterrupt # typer caught it
+        return code
     except WrongWords as e: tell(f'cpcdr: {e}')
     except DataError as e:
         tell(f'cpcdr: {e}')
