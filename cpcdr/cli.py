@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['app', 'Data', 'Out', 'Jobs', 'Json', 'With', 'Overwrite', 'COMMANDS', 'Outcome', 'is_everybodys', 'try_one',
            'try_to_say', 'start_worker', 'work_on', 'run_processes', 'run_all', 'noted_interrupts', 'read_report',
-           'write_report', 'differences', 'claim', 'begin', 'tell', 'go_through', 'batch', 'is_older', 'sources_of',
-           'check_output', 'RegionsWork', 'keep_params', 'region_file', 'regions_kept', 'overlay_file', 'write_overlay',
-           'regions_make', 'DepthWork', 'write_first_camera', 'depth_make', 'town_name', 'town_image', 'TownWork',
-           'town_poses', 'town_make', 'WrongWords', 'words', 'finish', 'recipe_of', 'town', 'regions', 'depth',
+           'write_report', 'differences', 'claim', 'begin', 'tell', 'go_through', 'batch', 'town_name', 'town_image',
+           'TownWork', 'town_poses', 'town_make', 'is_older', 'sources_of', 'check_output', 'RegionsWork',
+           'keep_params', 'region_file', 'regions_kept', 'overlay_file', 'write_overlay', 'regions_make', 'DepthWork',
+           'write_first_camera', 'depth_make', 'WrongWords', 'words', 'finish', 'recipe_of', 'town', 'regions', 'depth',
            'warm_up', 'doctor', 'run_command', 'interrupt', 'main']
 
 # %% ../nbs/70_cli.ipynb #c38cb8e3
@@ -259,6 +259,90 @@ def batch(
         finally: os.close(lock)
     return report
 
+# %% ../nbs/70_cli.ipynb #ec5c65f3
+def town_name(
+    layout: str, # plain, cityscapes, kitti
+    seed: int,   # of the town
+    scene: int,  # number of the drive
+    k: int,      # number of the frame
+) -> str:
+    "The name of a frame, as the layout wants it."
+    if layout == 'kitti': return f'{scene:02}/{k:06}'
+    town = f'town{seed:04}'
+    return f'train/{town}/{town}_000000_{k:06}' if layout == 'cityscapes' else f'{town}/{k:06}'
+
+
+def town_image(
+    layout: str,
+    out: Path,
+    name: str,
+) -> Path:
+    "Where the layout keeps the left image of a frame."
+    if layout == 'plain': return out/'rgb'/f'{name}.png'
+    if layout == 'cityscapes': return out/'leftImg8bit'/f'{name}_leftImg8bit.png'
+    sequence, k = name.split('/')
+    return out/'sequences'/sequence/'image_2'/f'{k}.png'
+
+
+_TOWN_FOLDERS = dict(plain=('rgb', 'right', 'disp', 'depth', 'label', 'instance', 'camera', 'pose'), kitti=('sequences', 'poses'),
+                     cityscapes=('leftImg8bit', 'rightImg8bit', 'gtFine', 'disparity', 'camera'))
+
+# %% ../nbs/70_cli.ipynb #4bb3d24d
+@dataclass
+class TownWork:
+    "Frames of procedural towns in the layout of a data set."
+    out: Path
+    scenes: int = 1       # drives
+    frames: int = 1       # of each drive
+    size: tuple = (1024, 512)
+    seed: int = 0         # of the first town
+    layout: str = 'plain'
+    stereo: bool = False  # also the right eye
+    fps: float = 17.      # frames per second of the drive
+    command, files = 'town', ('camera.json', 'classes.json')
+
+    def __post_init__(self):
+        self.places = {town_name(self.layout, self.seed + s, s, k): (self.seed + s, k) for s in range(self.scenes) for k in range(self.frames)}
+
+    @property
+    def names(self): return list(self.places)
+    @property
+    def folders(self): return _TOWN_FOLDERS[self.layout]
+    @property
+    def recipe(self): return dict(version=__version__, **{k: x for k, x in asdict(self).items() if k != 'out'})
+    def prepare(self): self.layout == 'kitti' and town_poses(self)
+    def kept(self, name): return {} if town_image(self.layout, self.out, name).exists() else None
+    def make(self, name): return town_make(self, name)
+    def summary(self, notes): return {}
+
+# %% ../nbs/70_cli.ipynb #e3270c0f
+def town_poses(work):
+    "Write `poses/NN.txt` of all drives."
+    import numpy as np
+    from cpcdr.frame import Frame
+    from cpcdr.town import Town, camera_pose
+    writer, towns, dot = FolderWriter(work.out, work.layout), {}, np.zeros((1, 1, 3), np.uint8)
+    for name, (seed, k) in work.places.items():
+        if seed not in towns: towns = {seed: Town(seed)}
+        writer.write(Frame(name, dot, pose=camera_pose(towns[seed], k/work.fps)), {'pose'})
+
+
+_towns = {} # the town this process is in: its streets are built once
+
+
+def town_make(work, name):
+    "Render one frame and write it."
+    from cpcdr.town import Town, render
+    seed, k = work.places[name]
+    if seed not in _towns:
+        _towns.clear()
+        _towns[seed] = Town(seed)
+    frame = render(_towns[seed], k/work.fps, *work.size, work.stereo, name=name)
+    writer, fields = FolderWriter(work.out, work.layout), {'right', 'disp', 'depth', 'labels', 'instances', 'camera', 'baseline'}
+    writer.write(frame, fields | ({'pose'} if work.layout == 'plain' else set()))
+    writer.write(frame, {'image'})
+    return {}
+
 # %% ../nbs/70_cli.ipynb #0816d45d
 def is_older(
     made: Path,   # a result
@@ -280,10 +364,11 @@ def sources_of(
 def check_output(
     folder,    # Folder that is read
     out: Path,
+    into=False, # whether the data folder itself, if plain, may receive the output
 ) -> None:
     "Refuse an output folder that would change what the data folder is."
     data, out = Path(folder.path).resolve(), out.resolve()
-    if folder.kind == 'plain': bad = any(out.is_relative_to(data/d) for d in ('rgb', 'disp', 'depth', 'label', 'region'))
+    if folder.kind == 'plain': bad = out == data and not into or any(out.is_relative_to(data/d) for d in ('rgb', 'disp', 'depth', 'label', 'region'))
     elif folder.kind == 'photos': bad = data.is_dir() and out.is_relative_to(data)
     else: bad = out == data
     if bad: raise DataError(out, f'lies where the data is read ({folder.kind} in {data})', 'give an output folder beside it')
@@ -391,90 +476,6 @@ def depth_make(work, name):
     writer.write(frame, {'disp'})
     return dict(valid=float((frame.disp > 0).mean()))
 
-# %% ../nbs/70_cli.ipynb #ec5c65f3
-def town_name(
-    layout: str, # plain, cityscapes, kitti
-    seed: int,   # of the town
-    scene: int,  # number of the drive
-    k: int,      # number of the frame
-) -> str:
-    "The name of a frame, as the layout wants it."
-    if layout == 'kitti': return f'{scene:02}/{k:06}'
-    town = f'town{seed:04}'
-    return f'train/{town}/{town}_000000_{k:06}' if layout == 'cityscapes' else f'{town}/{k:06}'
-
-
-def town_image(
-    layout: str,
-    out: Path,
-    name: str,
-) -> Path:
-    "Where the layout keeps the left image of a frame."
-    if layout == 'plain': return out/'rgb'/f'{name}.png'
-    if layout == 'cityscapes': return out/'leftImg8bit'/f'{name}_leftImg8bit.png'
-    sequence, k = name.split('/')
-    return out/'sequences'/sequence/'image_2'/f'{k}.png'
-
-
-_TOWN_FOLDERS = dict(plain=('rgb', 'right', 'disp', 'depth', 'label', 'instance', 'camera', 'pose'), kitti=('sequences', 'poses'),
-                     cityscapes=('leftImg8bit', 'rightImg8bit', 'gtFine', 'disparity', 'camera'))
-
-# %% ../nbs/70_cli.ipynb #4bb3d24d
-@dataclass
-class TownWork:
-    "Frames of procedural towns in the layout of a data set."
-    out: Path
-    scenes: int = 1       # drives
-    frames: int = 1       # of each drive
-    size: tuple = (1024, 512)
-    seed: int = 0         # of the first town
-    layout: str = 'plain'
-    stereo: bool = False  # also the right eye
-    fps: float = 17.      # frames per second of the drive
-    command, files = 'town', ('camera.json', 'classes.json')
-
-    def __post_init__(self):
-        self.places = {town_name(self.layout, self.seed + s, s, k): (self.seed + s, k) for s in range(self.scenes) for k in range(self.frames)}
-
-    @property
-    def names(self): return list(self.places)
-    @property
-    def folders(self): return _TOWN_FOLDERS[self.layout]
-    @property
-    def recipe(self): return dict(version=__version__, **{k: x for k, x in asdict(self).items() if k != 'out'})
-    def prepare(self): self.layout == 'kitti' and town_poses(self)
-    def kept(self, name): return {} if town_image(self.layout, self.out, name).exists() else None
-    def make(self, name): return town_make(self, name)
-    def summary(self, notes): return {}
-
-# %% ../nbs/70_cli.ipynb #e3270c0f
-def town_poses(work):
-    "Write `poses/NN.txt` of all drives."
-    import numpy as np
-    from cpcdr.frame import Frame
-    from cpcdr.town import Town, camera_pose
-    writer, towns, dot = FolderWriter(work.out, work.layout), {}, np.zeros((1, 1, 3), np.uint8)
-    for name, (seed, k) in work.places.items():
-        if seed not in towns: towns = {seed: Town(seed)}
-        writer.write(Frame(name, dot, pose=camera_pose(towns[seed], k/work.fps)), {'pose'})
-
-
-_towns = {} # the town this process is in: its streets are built once
-
-
-def town_make(work, name):
-    "Render one frame and write it."
-    from cpcdr.town import Town, render
-    seed, k = work.places[name]
-    if seed not in _towns:
-        _towns.clear()
-        _towns[seed] = Town(seed)
-    frame = render(_towns[seed], k/work.fps, *work.size, work.stereo, name=name)
-    writer, fields = FolderWriter(work.out, work.layout), {'right', 'disp', 'depth', 'labels', 'instances', 'camera', 'baseline'}
-    writer.write(frame, fields | ({'pose'} if work.layout == 'plain' else set()))
-    writer.write(frame, {'image'})
-    return {}
-
 # %% ../nbs/70_cli.ipynb #b17e7f5f
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False,
                   help='Cut street images into regions that hang together in 3-D. Exit code: 0 all done, 1 some failed, 2 wrong words.')
@@ -557,7 +558,7 @@ def regions(
     if not flat and 'disp' not in folder.has:
         raise DataError(data, f'has no disparity ({folder.kind} with {", ".join(sorted(folder.has))})',
                         'make one with `cpcdr depth` and lay it over with --with, or cut by colour alone with --flat')
-    check_output(folder, out)
+    check_output(folder, out, into=True)
     recipe = recipe_of(folder, overlay, parameters=settings.to_dict(), flat=flat)
     return finish(batch(RegionsWork(folder, out, settings, flat, overlays, recipe), jobs, overwrite), out, as_json)
 
