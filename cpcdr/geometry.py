@@ -205,8 +205,9 @@ def open_window(
         raise DataError('Open3D window', 'there is no desktop here', 'save_ply(path, cloud) and open the file where there is a screen')
     o3d = _open3d()
     window = o3d.visualization.Visualizer()
-    if not window.create_window(title): raise DataError('Open3D window', 'could not be opened', 'save_ply(path, cloud) and open the file elsewhere')
+    if not window.create_window(title, 1280, 720): raise DataError('Open3D window', 'could not be opened', 'save_ply(path, cloud) and open the file elsewhere')
     window.add_geometry(cloud)
-    view = window.get_view_control()
+    look, view = window.get_render_option(), window.get_view_control()
+    look.light_on, look.point_size = False, 2.   # colours as in the picture, not shaded by noisy normals
     view.set_front([0, -.2, -1]); view.set_up([0, -1, 0]); view.set_lookat(np.median(np.asarray(cloud.points), 0)); view.set_zoom(.3)
     window.run(); window.destroy_window()
