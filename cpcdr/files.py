@@ -111,7 +111,8 @@ def _check_amounts(
         if x.dtype.itemsize < 2: raise DataError(path, f'is an 8-bit {what}: 256 steps are too few', f'save it as 16-bit PNG, value = round({what} * {scale:g})')
         if x.dtype != np.uint16: raise DataError(path, f'holds {x.dtype}', 'save uint16 PNG or a floating-point .npy')
         x = x.astype(np.float32) / np.float32(scale)
-    elif (bad := ~np.isfinite(x) | (x < 0)).any(): raise DataError(path, f'{bad.sum()} of {bad.size} values are negative, NaN or infinite', f'write 0 where there is no {what}')
+    bad = ~np.isfinite(x) | (x < 0)
+    if bad.any(): raise DataError(path, f'{bad.sum()} of {bad.size} values are negative, NaN or infinite', f'write 0 where there is no {what}')
     if not (x > 0).any(): raise DataError(path, f'holds no {what} at all: every pixel is 0', 'make it again or take it away')
     return np.ascontiguousarray(x, np.float32)
 
@@ -183,8 +184,9 @@ def region_note(
 ) -> str:    # the parameters' fingerprint, '' where unknown
     "Which parameters cut this file; the file is read whole, so a broken one is refused."
     notes = {}
-    read_map(path, notes)
-    return _check_note(path, notes)
+    try: read_map(path, notes)
+    finally: note = _check_note(path, notes)
+    return note
 
 
 def read_regions(
@@ -192,9 +194,8 @@ def read_regions(
 ) -> np.ndarray: # (H, W) int32 ids from 0
     "A region map, its ids untouched."
     notes = {}
-    x = _read_whole(path, 'regions', notes)
-    _check_note(path, notes)
-    return x
+    try: return _read_whole(path, 'regions', notes)
+    finally: _check_note(path, notes) # a newer format may hold anything: its note speaks first
 
 # %% ../nbs/08_files.ipynb #85a458d0
 def save_png(path, x, **kwargs):

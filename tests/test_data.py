@@ -13,7 +13,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from cpcdr.core import DataError
-from cpcdr.data import FolderWriter, list_folder, open_folder
+from cpcdr.data import FolderWriter, list_folder, open_folder, samples
 from cpcdr.files import (FAR, read_depth, read_disp, read_image, read_instances, read_labels,
                          read_regions, region_note, write_depth, write_disp, write_image, write_instances, write_labels, write_regions)
 from cpcdr.frame import Camera, Classes, Frame
@@ -421,6 +421,8 @@ def test_labels_and_regions_of_another_kind(tmp_path):
     note = PngInfo()
     note.add_text('cpcdr-region', '7 12345678')
     one_line(lambda: read_regions(save(tmp_path/'a.png', np.zeros((2, 2), np.uint16), pnginfo=note)), 'a.png', 'format 7')
+    one_line(lambda: read_regions(save(tmp_path/'a.png', np.zeros((2, 2, 3), np.uint8), pnginfo=note)), 'format 7')
+    one_line(lambda: region_note(tmp_path/'a.png'), 'format 7')
     assert (read_regions(save(tmp_path/'a.png', np.full((2, 2), 56, np.uint8))) == 56).all()
     np.save(tmp_path/'r.npy', np.array([[-1, 2]]))
     one_line(lambda: read_regions(tmp_path/'r.npy'), '-1')
@@ -462,7 +464,19 @@ def test_a_full_disk_is_one_line(tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
-# real frames
+# the samples and real frames
+
+@pytest.mark.parametrize('part', ['scenes', 'clip'])
+def test_samples(part, root):
+    if not (root/'data_samples'/part).is_dir(): pytest.skip(f'data_samples/{part} is not in this checkout')
+    folder = samples(part)
+    assert folder.kind == 'plain' and len(folder) > 1 and folder.has >= {'image', 'disp', 'camera', 'labels'}
+    f = folder[0]
+    assert f.camera and (f.disp > 0).all() and (part == 'scenes' or f.pose is not None)
+
+
+def test_samples_say_where_they_should_be(root):
+    if (root/'data_samples').is_dir(): one_line(lambda: samples('nothing'), 'nothing', 'seen')
 
 def test_real_frames(real):
     raw, odo, sem = (open_folder(real/k) for k in ('kitti_raw', 'kitti_odometry', 'kitti_semantics'))
