@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cpcdr import cli
+from cpcdr import batch, cli
 from cpcdr.core import PART, make_rng
 from cpcdr.data import FolderWriter, open_folder, read_regions
 from cpcdr.frame import Camera, Frame
@@ -333,7 +333,7 @@ def test_full_or_forbidden_disk(data, params, tmp_path, number, says, monkeypatc
 
 
 def test_two_at_once_are_refused(data, params, tmp_path, capsys):
-    lock = cli.claim(tmp_path / 'out', ['region'])
+    lock = batch.claim(tmp_path / 'out', ['region'])
     assert here('regions', data, tmp_path / 'out', '--params', params) == 1
     assert 'another cpcdr is writing there' in error_line(capsys)
     os.close(lock)

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from cpcdr.cli import RegionsWork, run_all
+from cpcdr.batch import run_all
+from cpcdr.cli import RegionsWork
 from cpcdr.data import FolderWriter, open_folder
 from cpcdr.frame import Camera, Frame
 from cpcdr.regions import RegionParams
