@@ -59,10 +59,11 @@ def install_system(tests):
     if not is_root(): stop(f'first type: sudo {line}')
     say(f'system packages: {" ".join(missing)}')
     env = os.environ | {'DEBIAN_FRONTEND': 'noninteractive'}
-    quiet = dict(stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env=env)
+    quiet = dict(stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env)
     subprocess.run(['dpkg', '--configure', '-a'], **quiet)  # an earlier install may have been cut off
     subprocess.run(['apt-get', 'update', '-qq'], **quiet)
-    if subprocess.run(line.split(), **quiet).returncode: stop(f'apt-get failed; try: {line}')
+    done = subprocess.run(line.split(), **quiet)
+    if done.returncode: stop(f'apt-get failed ({" ".join(done.stdout.split()[-20:])}); try: {line}')
     if missing_packages(tests): stop(f'still missing: {", ".join(missing_packages(tests))}')
 
 
