@@ -27,7 +27,7 @@ def _lab_tables():
 
 _LINEAR, _ROOT, _MIX = _lab_tables()
 
-# %% ../nbs/20_superpixels.ipynb #7be74183
+
 def blur_kernel(
     sigma: float, # standard deviation, pixels; 0 means no blur
 ) -> np.ndarray:  # (2r+1,) uint16, sums to 256
@@ -134,7 +134,7 @@ def seed_grid(
     rows = int(np.clip(round(np.sqrt(n * height / width)), 1, min(height, n)))
     return rows, int(np.clip(round(n / rows), 1, width))
 
-# %% ../nbs/20_superpixels.ipynb #63a1d132
+
 def _seeds(lab, pad, rows, cols):
     "Centres in the middle of the cells, with the colour found there: (N, 5) float32 L, a, b, u, v; and each pixel's cell."
     H, W = lab.shape[1], lab.shape[2] - 2 * pad
@@ -214,7 +214,7 @@ def _join(parent, i, j):
     i, j = _root(parent, i), _root(parent, j)
     parent[max(i, j)] = min(i, j)
 
-# %% ../nbs/20_superpixels.ipynb #f29e9bd5
+
 @njit(cache=True, nogil=True)
 def _runs(labels):
     "Stretches of one label along the rows: start columns, lengths and labels, and the first run of each row."
@@ -370,13 +370,6 @@ def slic(
     "Superpixels by local k-means in colour and position (Achanta et al., SLIC, PAMI 2012, sec. 3)."
     return _slic(image, n, compactness, sigma, iterations)[0]
 
-# %% ../nbs/20_superpixels.ipynb #68b06c8c
-@dataclass(frozen=True)
-class Adjacency:
-    "Which superpixels share a border, and how long it is."
-    edges: np.ndarray   # (E, 2) int32, i < j, sorted
-    lengths: np.ndarray # (E,) int32, pixel sides along the border
-
 # %% ../nbs/20_superpixels.ipynb #a6daefab
 Sides = namedtuple('Sides', 'head following low high length')  # for each id a chain of edges to larger ids
 
@@ -432,6 +425,13 @@ def _sorted_edges(sides, used):
     return edges, lengths
 
 # %% ../nbs/20_superpixels.ipynb #2c6905ee
+@dataclass(frozen=True)
+class Adjacency:
+    "Which superpixels share a border, and how long it is."
+    edges: np.ndarray   # (E, 2) int32, i < j, sorted
+    lengths: np.ndarray # (E,) int32, pixel sides along the border
+
+
 def _check_labels(labels, n):
     check_shape('labels', labels, 'H W')
     if labels.dtype.kind not in 'iu': raise ValueError(f'labels: expected whole numbers, got {labels.dtype}')
@@ -455,27 +455,16 @@ def adjacency(
 # %% ../nbs/20_superpixels.ipynb #1f823037
 @njit(cache=True, nogil=True)
 def _add_up(labels, values, weights, sums, total):
-    "Sums of (C, H, W) planes over each id."
+    "Sums of (C, H, W) planes over each id, each pixel as often as its weight says."
     C, H, W = values.shape
     for y in range(H):
         for x in range(W):
-            w = weights[y, x]
-            total[labels[y, x]] += w
-            if w > 0:
-                for c in range(C): sums[labels[y, x], c] += w * values[c, y, x]
+            k, w = labels[y, x], weights[y, x]
+            total[k] += w
+            if w != 0:
+                for c in range(C): sums[k, c] += w * values[c, y, x]
 
 
-@njit(cache=True, nogil=True)
-def _add_up_all(labels, values, sums, total):
-    "As `_add_up` with every weight 1."
-    C, H, W = values.shape
-    for y in range(H):
-        for x in range(W):
-            k = labels[y, x]
-            total[k] += 1
-            for c in range(C): sums[k, c] += values[c, y, x]
-
-# %% ../nbs/20_superpixels.ipynb #53dff46c
 def region_means(
     labels: np.ndarray, # (H, W) ids 0..n-1
     n: int,             # number of ids
@@ -484,13 +473,14 @@ def region_means(
 ) -> list:              # for each map (n,) or (n, C) float32; NaN where nothing counts
     "Mean of every map over every region."
     labels, out = _check_labels(labels, n), []
+    weights = np.broadcast_to(np.float32(1), labels.shape) if weights is None else np.asarray(weights, np.float32)
+    if weights.shape != labels.shape: raise ValueError(f'weights: expected shape {labels.shape}, got {weights.shape}')
     for k, m in enumerate(maps):
         m = np.asarray(m)
         planes = m if m.ndim == 3 else m[None]
         if planes.shape[1:] != labels.shape: raise ValueError(f'map {k}: expected (H, W) or (C, H, W) = (..., {labels.shape[0]}, {labels.shape[1]}), got {m.shape}')
         sums, total = np.zeros((n, len(planes))), np.zeros(n)
-        if weights is None: _add_up_all(labels, planes, sums, total)
-        else: _add_up(labels, planes, np.asarray(weights, np.float32), sums, total)
+        _add_up(labels, planes, weights, sums, total)
         with np.errstate(invalid='ignore', divide='ignore'): means = (sums / total[:, None]).astype(np.float32)
         out.append(means if m.ndim == 3 else means[:, 0])
     return out
