@@ -110,7 +110,7 @@ def _pick_colors(first, other, order, wish, out, n_colors):
             if out[other[k]] >= 0: taken |= np.int64(1) << out[other[k]]
         start = wish[i] % n_colors
         out[i] = start
-        for step in range(n_colors): # if the wish is taken, begin elsewhere: pieces of one region should not all take the same next colour
+        for step in range(n_colors + 1): # if the wish is taken, begin elsewhere: pieces of one region should not all take the same next colour
             c = start if step == 0 else (i*7 + step) % n_colors
             if not (taken >> c) & 1:
                 out[i] = c
@@ -316,7 +316,7 @@ def grid(
     fig = Figure((width, rows*tall), layout='constrained')
     for k, (x, title) in enumerate(zip(images, titles)):
         ax = fig.add_subplot(rows, cols, k + 1)
-        ax.imshow(x, cmap='cividis', interpolation='nearest'); ax.set_title(title, fontsize=size); ax.axis('off')
+        ax.imshow(x, cmap='cividis', interpolation='auto' if x.ndim == 3 else 'nearest'); ax.set_title(title, fontsize=size); ax.axis('off')
     canvas = FigureCanvasAgg(fig)
     fig._repr_png_ = lambda: _figure_png(canvas)
     return fig
@@ -374,9 +374,9 @@ DARK = '#10141a' # background of clouds: most colours stand out
 
 
 def cloud_scene(
-    points: np.ndarray,       # (N, 3) metres: x right, y down, z forward
-    viewer=(2.5, -3.5, -8.),  # where the viewer stands, same axes
-    target=(0., .5, 14.),     # what the viewer looks at
+    points: np.ndarray,        # (N, 3) metres: x right, y down, z forward
+    viewer=(1.5, -2.6, -2.5),  # where the viewer stands, same axes
+    target=(0., .8, 12.),      # what the viewer looks at
 ) -> dict:
     "Plotly scene around the points: equal axes, and the viewer's place."
     x, y, z = points.T if len(points) else np.zeros((3, 1))
@@ -434,8 +434,8 @@ def cloud_still(
     points: np.ndarray,       # (H, W, 3) or (N, 3) metres: x right, y down, z forward
     colors: np.ndarray,       # (..., 3) uint8, a colour for each point
     size=(480, 270),          # width and height of the picture, pixels
-    turn: float = 18.,        # degrees the viewer goes round to the right
-    tilt: float = 14.,        # degrees the viewer looks down
+    turn: float = 10.,        # degrees the viewer goes round to the right
+    tilt: float = 8.,         # degrees the viewer looks down
     far: float = 60.,         # points beyond are left out, metres
 ) -> np.ndarray:              # (height, width, 3) uint8
     "A picture of the cloud from behind, above and aside; needs no browser."
@@ -447,11 +447,11 @@ def cloud_still(
     a, b, middle = np.radians(turn), np.radians(tilt), np.array([0, 0, np.median(p[:, 2])])
     ry = np.array([[np.cos(a), 0, np.sin(a)], [0, 1, 0], [-np.sin(a), 0, np.cos(a)]])
     rx = np.array([[1, 0, 0], [0, np.cos(b), -np.sin(b)], [0, np.sin(b), np.cos(b)]])
-    q = (p - middle) @ (rx @ ry).T + [0, 0, 1.15*middle[2] + 4]
+    q = (p - middle) @ (rx @ ry).T + [0, 0, 1.1*middle[2] + 3]
     f = .75 * width
     front = q[:, 2] > .5
     q, rgb = q[front], rgb[front]
-    u, v = (f*q[:, 0]/q[:, 2] + width/2).astype(int), (f*q[:, 1]/q[:, 2] + .45*height).astype(int)
+    u, v = (f*q[:, 0]/q[:, 2] + width/2).astype(int), (f*q[:, 1]/q[:, 2] + .5*height).astype(int)
     for i in np.array_split(np.argsort(-q[:, 2]), 24): # far to near
         wide = 1 + int(np.clip(12/np.median(q[i, 2]), 0, 3)) if len(i) else 1
         for du, dv in np.ndindex(wide, wide):

@@ -25,6 +25,7 @@ function curve(field) {
 
 function render({ model, el }) {
   const panel = make('div', 'cpcdr-sliders', el), rows = new Map();
+  panel.dataset.lmSuppressShortcuts = 'true'; // keys typed here are not commands of JupyterLab
   let values = {}, timer = 0, count = 0;
 
   const send = (rest) => {
@@ -36,7 +37,7 @@ function render({ model, el }) {
     show(name);
     clearTimeout(timer);
     if (wait === MOVING) send(false);
-    timer = setTimeout(() => send(true), wait);
+    timer = setTimeout(() => { timer = 0; send(true); }, wait);
   };
 
   const show = (name) => {
@@ -83,7 +84,9 @@ function render({ model, el }) {
     const free = field.lo === null || field.hi === null || field.hi - field.lo > 1e6;
     const typed = document.createElement('input');
     typed.type = 'number'; typed.step = 'any'; typed.setAttribute('aria-label', field.name);
-    typed.addEventListener('change', () => { if (typed.value !== '') moved(field.name, Number(typed.value), RELEASED); });
+    const commit = () => { if (typed.value !== '' && Number(typed.value) !== values[field.name]) moved(field.name, Number(typed.value), RELEASED); };
+    typed.addEventListener('change', commit);
+    typed.addEventListener('keydown', (event) => { if (event.key === 'Enter') commit(); });
     let slider = null, places = null;
     if (!free) {
       places = curve(field);
@@ -113,8 +116,11 @@ function render({ model, el }) {
     };
   };
 
-  const take = () => { values = { ...model.get('values') }; for (const name of rows.keys()) show(name); };
-  const listeners = [['change:fields', build], ['change:values', take], ['change:base', take]];
+  // what Python says counts, except while a hand moves a slider: then the hand is ahead of Python
+  const take = () => { if (!timer) accept(model.get('values')); };
+  const accept = (from) => { values = { ...from }; for (const name of rows.keys()) show(name); };
+  const back = (message) => { clearTimeout(timer); timer = 0; accept(message.values); };
+  const listeners = [['change:fields', build], ['change:values', take], ['change:base', take], ['msg:custom', back]];
   for (const [name, action] of listeners) model.on(name, action);
   build();
   return () => { clearTimeout(timer); for (const [name, action] of listeners) model.off(name, action); };

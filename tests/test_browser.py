@@ -1,0 +1,218 @@
+"""JupyterLab in real Chromium: what a visitor sees and does.
+
+Skipped with a reason where Chromium is missing; where CI is set, that is a failure instead.
+"""
+import os
+import re
+import shutil
+import subprocess
+import sys
+import zlib
+
+import numpy as np
+import pytest
+from lab import browser_page, chromium, lab_server, open_notebook, run_all, write_notebook
+from streets import street
+
+from cpcdr.data import FolderWriter, open_folder, read_regions
+from cpcdr.regions import RegionParams, find_regions
+
+pytestmark = pytest.mark.xdist_group('browser')
+TUNE = ["from cpcdr.data import open_folder\nfrom cpcdr.widgets import tune\n", "t = tune(open_folder('street'), 'start.toml', points=3000)\nt"]
+START = RegionParams(n_superpixels=900, min_size=2)
+
+
+def missing():
+    "Why there is no browser to test with, or nothing."
+    try: import playwright  # noqa: F401
+    except ImportError: return 'playwright is not installed'
+    return None if chromium() else 'Chromium is not installed'
+
+
+@pytest.fixture(scope='module')
+def browser():
+    "A folder with a street in it, JupyterLab over it, and a page."
+    if missing() and os.environ.get('CI'): pytest.fail(f'{missing()}, and CI must not go on without it')
+    if missing(): pytest.skip(missing())
+
+
+@pytest.fixture(scope='module')
+def home(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('home')
+    writer = FolderWriter(folder/'street')
+    for name in 'ab': writer.write(street(name, 512, 256))
+    START.save(folder/'start.toml')
+    write_notebook(folder/'tune.ipynb', TUNE)
+    return folder
+
+
+@pytest.fixture(scope='module')
+def tuner(browser, home):
+    "The page with a running tuner, and what the browser's console complained about."
+    with lab_server(home) as (url, token), browser_page() as page:
+        complaints = []
+        page.on('pageerror', lambda e: complaints.append(str(e)))
+        page.goto(f'{url}lab?token={token}'); page.wait_for_timeout(3000)   # a first visit, so that the next one is the second
+        open_notebook(page, url, token, 'tune.ipynb')
+        state = run_all(page)
+        assert not [e for c in state['cells'] for e in c['errors']]
+        page.wait_for_selector('.cpcdr-picture canvas[data-drawn]', timeout=60_000)
+        page.wait_for_selector('.js-plotly-plot .gl-container canvas', timeout=60_000)
+        page.evaluate("() => document.querySelector('.cpcdr').scrollIntoView()")
+        page.wait_for_timeout(1000)
+        yield page, complaints
+
+
+def drawn(page): return int(page.get_attribute('.cpcdr-picture canvas', 'data-drawn'))
+def pixels(page): return page.evaluate("() => document.querySelector('.cpcdr-picture canvas').toDataURL()")
+def cloud(page): return page.evaluate("() => Array.from(document.querySelector('.js-plotly-plot').data[0].marker.color)")
+def chosen(page): return page.evaluate("() => document.querySelector('.js-plotly-plot').data[1].x.length")
+def words(page, name): return page.locator(name).first.inner_text()
+def wait(page, check, seconds=20):
+    "Until `check()` holds; pictures come when they come."
+    for _ in range(seconds*10):
+        if check(): return True
+        page.wait_for_timeout(100)
+    return False
+
+
+def drag(page, name, share):
+    "Take a slider by its thumb and pull it to `share` of its way."
+    slider = page.locator(f'.cpcdr-sliders input[type=range][aria-label={name}]')
+    slider.scroll_into_view_if_needed()
+    box = slider.bounding_box()
+    now = int(slider.input_value()) / 1000
+    at = lambda s: box['x'] + 9 + (box['width'] - 18) * s
+    y = box['y'] + box['height']/2
+    page.mouse.move(at(now), y); page.mouse.down()
+    for k in range(1, 9): page.mouse.move(at(now + (share - now)*k/8), y); page.wait_for_timeout(30)
+    page.mouse.up()
+
+
+def click(page, u, v, size=(512, 256)):
+    "Click on a pixel of the image."
+    box = page.locator('.cpcdr-picture').first.bounding_box()
+    page.mouse.click(box['x'] + (u + .5)/size[0]*box['width'], box['y'] + (v + .5)/size[1]*box['height'])
+
+
+def test_no_dialog_stands_in_the_way(tuner):
+    page, _ = tuner
+    assert page.locator('.jp-Dialog').count() == 0
+    assert page.get_by_text('Build Recommended').count() == 0
+    assert page.get_by_text('notified about official Jupyter news').count() == 0
+
+
+def test_a_slider_changes_the_picture_and_the_cloud(tuner):
+    page, _ = tuner
+    before, numbers, count = pixels(page), cloud(page), words(page, '.measures')
+    drag(page, 'colour', .85)
+    assert wait(page, lambda: pixels(page) != before), 'the picture did not change'
+    assert wait(page, lambda: cloud(page) != numbers), 'the cloud did not change'
+    assert wait(page, lambda: words(page, '.measures') != count), 'the measures did not change'
+
+
+def test_while_it_moves_nothing_is_cleared(tuner):
+    page, _ = tuner
+    page.evaluate("""() => { window.gone = 0; const node = document.querySelector('.cpcdr');
+        new MutationObserver((all) => { for (const m of all) for (const n of m.removedNodes) if (n.querySelector?.('canvas') || n.tagName === 'CANVAS') window.gone++; })
+        .observe(node, {childList: true, subtree: true}); }""")
+    box, n = page.locator('.cpcdr-picture').first.bounding_box(), drawn(page)
+    drag(page, 'plane', .3)
+    assert wait(page, lambda: drawn(page) > n + 1)
+    assert page.evaluate('() => window.gone') == 0 and page.locator('.cpcdr-picture').first.bounding_box() == box
+
+
+def test_the_latest_value_wins(tuner):
+    page, _ = tuner
+    page.evaluate("""() => { const s = document.querySelector('.cpcdr-sliders input[aria-label=ground][type=range]');
+        for (let k = 0; k <= 100; k++) { s.value = 200 + 5*k; s.dispatchEvent(new Event('input', {bubbles: true})); } s.dispatchEvent(new Event('change', {bubbles: true})); }""")
+    n = drawn(page)
+    page.wait_for_timeout(4000)
+    assert 1 <= drawn(page) - n <= 12   # a hundred values, a handful of pictures
+    last = float(page.locator('.cpcdr-sliders input[type=number][aria-label=ground]').input_value())
+    assert float(kernel(page, 'print(t.params.ground)')) == last
+
+
+def kernel(page, code):
+    "What the kernel prints for this code."
+    return page.evaluate("""async (code) => { const k = window.jupyterapp.shell.currentWidget.sessionContext.session.kernel; const f = k.requestExecute({code}); let text = '';
+        f.onIOPub = (m) => { if (m.header.msg_type === 'stream') text += m.content.text; if (m.header.msg_type === 'error') text += m.content.evalue; }; await f.done; return text; }""", code).strip()
+
+
+def test_a_click_opens_the_card_and_a_second_says_why(tuner):
+    page, _ = tuner
+    click(page, 330, 140)
+    assert wait(page, lambda: words(page, '.card').startswith('Region')), words(page, '.card')
+    assert 'Neighbours' in words(page, '.card') and 'm, median' in words(page, '.card')
+    assert wait(page, lambda: chosen(page) > 0), 'nothing was selected in the cloud'
+    click(page, 100, 240)
+    assert wait(page, lambda: words(page, '.card').startswith('A and B')), words(page, '.card')
+    assert page.locator('.cpcdr-picture polyline').count() == 2 and 'level' in words(page, '.card')
+    pins = np.array(eval(kernel(page, 'print(t.pins)')))
+    assert abs(pins - [(330, 140), (100, 240)]).max() <= 1   # the mouse goes by whole pixels of the screen
+
+
+def test_a_point_of_the_cloud_selects(tuner):
+    page, _ = tuner
+    click(page, 5, 5)
+    assert wait(page, lambda: words(page, '.card').startswith('Region'))
+    pins = kernel(page, 'print(t.pins)')
+    box = page.locator('.js-plotly-plot').first.bounding_box()
+    page.locator('.js-plotly-plot').first.scroll_into_view_if_needed()
+    box = page.locator('.js-plotly-plot').first.bounding_box()
+    for dy in (.75, .65, .55, .85):   # the road lies in the lower half; plotly wants the pointer to rest before a click
+        x, y = box['x'] + box['width']*.5, box['y'] + box['height']*dy
+        page.mouse.move(x - 3, y); page.wait_for_timeout(300); page.mouse.move(x, y); page.wait_for_timeout(700)
+        page.mouse.down(); page.wait_for_timeout(60); page.mouse.up()
+        if wait(page, lambda: kernel(page, 'print(t.pins)') != pins, 3): break
+    assert kernel(page, 'print(t.pins)') != pins, 'no point was picked'
+
+
+def test_a_wrong_number_is_one_plain_line(tuner):
+    page, _ = tuner
+    field = page.locator('.cpcdr-sliders input[type=number][aria-label=go_on]')
+    before = field.input_value()
+    field.fill('7'); field.press('Enter')
+    assert wait(page, lambda: 'go_on' in words(page, '.say')) and 'Traceback' not in page.content()
+    assert wait(page, lambda: field.input_value() == before) and words(page, '.say').count('\n') == 0
+
+
+def test_what_was_saved_is_what_the_command_uses(tuner, home):
+    page, _ = tuner
+    drag(page, 'bias', .6)
+    page.wait_for_timeout(2500)
+    page.get_by_role('button', name='Save', exact=True).click()
+    path = home/'regions.toml'
+    assert wait(page, path.is_file), words(page, '.say')
+    shown = kernel(page, 'import zlib; print([zlib.crc32(t.regions.labels.tobytes()), t.regions.n])')
+    subprocess.run([sys.executable, '-c', 'from cpcdr.cli import main; main()', 'regions', str(home/'street'), str(home/'out'), '--params', str(path)], check=True, capture_output=True)
+    written = read_regions(home/'out'/'region'/'a.png').astype(np.int32)
+    assert str([zlib.crc32(written.tobytes()), int(written.max()) + 1]) == shown
+    assert RegionParams.load(home/'out'/'regions.toml') == RegionParams.load(path)
+    assert (find_regions(open_folder(home/'street')['a'], RegionParams.load(path)).labels == written).all()
+
+
+def test_the_console_stays_silent(tuner):
+    _, complaints = tuner
+    assert not complaints
+
+
+def test_a_saved_notebook_holds_no_state(tuner, home):
+    page, _ = tuner
+    page.evaluate("() => { window.jupyterapp.commands.execute('docmanager:save'); }")
+    page.wait_for_timeout(2500)
+    text = (home/'tune.ipynb').read_text()
+    assert 'application/vnd.jupyter.widget-state+json' not in text and len(text) < 400_000
+
+
+@pytest.mark.parametrize('name', ['00_tour', '80_explore_regions'])
+def test_the_notebook_runs_clean(browser, root, tmp_path, name):
+    assert (root/'nbs'/f'{name}.ipynb').is_file(), f'nbs/{name}.ipynb is not there'
+    shutil.copy(root/'nbs'/f'{name}.ipynb', tmp_path)
+    with lab_server(tmp_path) as (url, token), browser_page() as page:
+        open_notebook(page, url, token, f'{name}.ipynb')
+        state = run_all(page, seconds=300)
+        assert not [e for c in state['cells'] for e in c['errors']]
+        page.wait_for_timeout(1500)
+        assert page.locator('.jp-Dialog').count() == 0
+        assert not re.search('Error displaying widget|Failed to load', page.content())
