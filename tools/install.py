@@ -134,13 +134,13 @@ def update_json(path, values):
 
 def configure_lab():
     "No dialog when Lab opens (rebuild, news), and the kernel named python3 is this environment."
-    if is_done('lab', '1'): return
+    if is_done('lab', '2'): return
     update_json(VENV / 'etc/jupyter/labconfig/page_config.json', {'buildCheck': False})
     news = {'fetchNews': 'false', 'checkForUpdates': False}
     update_json(VENV / 'share/jupyter/lab/settings/overrides.json', {'@jupyterlab/apputils-extension:notification': news})
-    subprocess.run([PYTHON, '-m', 'ipykernel', 'install', '--sys-prefix', '--name', 'python3', '--display-name', 'cpcdr'],
+    subprocess.run([PYTHON, '-m', 'ipykernel', 'install', '--sys-prefix', '--name', 'python3', '--display-name', 'python3'],
                    check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    mark('lab', '1')
+    mark('lab', '2')
 
 
 def compile_code():

@@ -23,7 +23,7 @@ def has_browser():
 
 def command(words):
     line = [sys.executable, '-m', 'jupyterlab', '--ServerApp.root_dir', str(ROOT), '--LabApp.default_url', '/' + PAGE,
-            '--ServerApp.log_level', 'WARN', *words]
+            '--log-level', 'WARN', *words]
     if hasattr(os, 'geteuid') and os.geteuid() == 0: line.append('--allow-root')
     if not has_browser(): line.append('--no-browser')
     return line
