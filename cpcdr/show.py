@@ -430,31 +430,49 @@ def cloud(
     return go.Figure(cloud_trace(flat, *color_numbers(colors), size), cloud_layout(flat, height))
 
 # %% ../nbs/06_show.ipynb #65ffdda3
+def _seen_from(points, turn, tilt, middle):
+    "Points as seen from behind, above and aside of the place `middle` metres ahead."
+    a, b = np.radians(turn), np.radians(tilt)
+    ry = np.array([[np.cos(a), 0, np.sin(a)], [0, 1, 0], [-np.sin(a), 0, np.cos(a)]])
+    rx = np.array([[1, 0, 0], [0, np.cos(b), -np.sin(b)], [0, np.sin(b), np.cos(b)]])
+    return (points - [0, 0, middle]) @ (rx @ ry).T + [0, 0, 1.2*middle]
+
+
+@njit(cache=True, nogil=True)
+def _splat(u, v, depth, wide, rgb, out):
+    "Each point as a square of its own width; the nearest wins."
+    height, width = out.shape[:2]
+    near = np.full((height, width), np.inf)
+    for i in range(len(u)):
+        for y in range(max(0, v[i]), min(height, v[i] + wide[i])):
+            for x in range(max(0, u[i]), min(width, u[i] + wide[i])):
+                if depth[i] >= near[y, x]: continue
+                near[y, x] = depth[i]
+                for c in range(3): out[y, x, c] = rgb[i, c]
+
+# %% ../nbs/06_show.ipynb #34280c19
 def cloud_still(
     points: np.ndarray,       # (H, W, 3) or (N, 3) metres: x right, y down, z forward
     colors: np.ndarray,       # (..., 3) uint8, a colour for each point
     size=(480, 270),          # width and height of the picture, pixels
-    turn: float = 10.,        # degrees the viewer goes round to the right
-    tilt: float = 8.,         # degrees the viewer looks down
-    far: float = 60.,         # points beyond are left out, metres
+    turn: float = 24.,        # degrees the viewer goes round to the right
+    tilt: float = 16.,        # degrees the viewer looks down
+    far: float = 70.,         # points beyond are left out, metres
 ) -> np.ndarray:              # (height, width, 3) uint8
     "A picture of the cloud from behind, above and aside; needs no browser."
-    keep = sample_points(points, MOST_POINTS, far)
-    p, rgb = points.reshape(-1, 3)[keep].astype(np.float64), colors.reshape(-1, 3)[keep]
     width, height = size
     out = np.full((height, width, 3), (16, 20, 26), np.uint8)
-    if not len(p): return out
-    a, b, middle = np.radians(turn), np.radians(tilt), np.array([0, 0, np.median(p[:, 2])])
-    ry = np.array([[np.cos(a), 0, np.sin(a)], [0, 1, 0], [-np.sin(a), 0, np.cos(a)]])
-    rx = np.array([[1, 0, 0], [0, np.cos(b), -np.sin(b)], [0, np.sin(b), np.cos(b)]])
-    q = (p - middle) @ (rx @ ry).T + [0, 0, 1.1*middle[2] + 3]
-    f = .75 * width
+    p, rgb = points.reshape(-1, 3).astype(np.float64), colors.reshape(-1, 3)
+    keep = np.isfinite(p).all(1) & (p[:, 2] > 0) & (p[:, 2] < far)
+    if not keep.any(): return out
+    z, rgb = p[keep, 2], rgb[keep]
+    q = _seen_from(p[keep], turn, tilt, np.percentile(z, 60))
     front = q[:, 2] > .5
-    q, rgb = q[front], rgb[front]
-    u, v = (f*q[:, 0]/q[:, 2] + width/2).astype(int), (f*q[:, 1]/q[:, 2] + .5*height).astype(int)
-    for i in np.array_split(np.argsort(-q[:, 2]), 24): # far to near
-        wide = 1 + int(np.clip(12/np.median(q[i, 2]), 0, 3)) if len(i) else 1
-        for du, dv in np.ndindex(wide, wide):
-            ok = (u[i] + du >= 0) & (u[i] + du < width) & (v[i] + dv >= 0) & (v[i] + dv < height)
-            out[v[i][ok] + dv, u[i][ok] + du] = rgb[i][ok]
+    z, q, rgb = z[front], q[front], rgb[front]
+    f, across = .8*width, 2/width
+    if points.ndim == 3 and points.shape[1] > 1:   # a pixel's width at depth 1
+        across = np.nanmedian(np.where(points[:, 1:, 2] > 0, np.diff(points[..., 0]) / np.maximum(points[:, 1:, 2], 1e-9), np.nan))
+    u, v = (f*q[:, 0]/q[:, 2] + width/2).astype(np.int64), (f*q[:, 1]/q[:, 2] + height/2).astype(np.int64)
+    wide = np.clip(np.ceil(3*f*across*z/q[:, 2]), 2, 7).astype(np.int64)
+    _splat(u, v, q[:, 2], wide, rgb, out)
     return out

@@ -4,6 +4,8 @@
     python tools/notebooks.py check [NOTEBOOK ...]   exit 1 where one carries what git must not hold
 """
 import argparse
+import base64
+import io
 import os
 import sys
 import time
@@ -11,10 +13,12 @@ from pathlib import Path
 
 import nbformat
 from nbclient import NotebookClient
+from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
-KEPT = ('text/plain', 'text/html', 'text/markdown', 'image/png')
-MOST_KB, MOST_PICTURE_KB = 300, 120
+KEPT = ('text/plain', 'text/html', 'text/markdown', 'image/png', 'image/jpeg')
+PICTURES = {'image/png', 'image/jpeg'}
+MOST_KB, MOST_PICTURE_KB, MOST_PICTURES_KB = 300, 120, 200
 SKIPPED_FLAGS = ('slow', 'cuda')
 
 
@@ -35,13 +39,34 @@ def clean_output(out):
     out.data = {k: v for k, v in out.data.items() if k in KEPT}
     html = out.data.get('text/html', '')
     if 'plotly' in html.lower() or len(html) > 20_000: out.data.pop('text/html', None)
-    if len(out.data.get('image/png', '')) * .75 > MOST_PICTURE_KB * 1024: out.data.pop('image/png')
     # a picture's repr says nothing and changes from run to run
-    if 'image/png' in out.data: out.data.pop('text/plain', None)
+    if PICTURES & out.data.keys(): out.data.pop('text/plain', None)
+    if 'image/png' in out.data: out.data.pop('image/jpeg', None)
     if ' at 0x' in out.data.get('text/plain', ''): out.data.pop('text/plain')
     out.metadata = {}
     if 'execution_count' in out: out.execution_count = None
     return out if out.data else None
+
+
+def smaller(data, scale):
+    "The picture again as a JPEG, scaled: photographs take a fifth of what they take as PNG."
+    raw = data.pop('image/png', None) or data.pop('image/jpeg')
+    image = Image.open(io.BytesIO(base64.b64decode(raw))).convert('RGB')
+    image = image.resize([max(1, round(s * scale)) for s in image.size], Image.Resampling.LANCZOS)
+    with io.BytesIO() as f:
+        image.save(f, 'jpeg', quality=80, optimize=True)
+        data['image/jpeg'] = base64.b64encode(f.getvalue()).decode()
+
+
+def fit_pictures(nb):
+    "Make the largest pictures smaller, first as JPEG, then in size, until each and all together fit."
+    datas = [o.data for c in nb.cells if c.cell_type == 'code' for o in c.outputs if PICTURES & o.get('data', {}).keys()]
+    kb = lambda d: len(d.get('image/png') or d['image/jpeg']) * .75 / 1024
+    while datas:
+        largest = max(datas, key=kb)
+        if kb(largest) <= MOST_PICTURE_KB and sum(map(kb, datas)) <= MOST_PICTURES_KB: break
+        smaller(largest, 1 if 'image/png' in largest else .85)
+    return nb
 
 
 def clean(nb):
@@ -51,7 +76,7 @@ def clean(nb):
         if cell.cell_type == 'code':
             cell.execution_count = None
             cell.outputs = [o for o in map(clean_output, cell.outputs) if o]
-    return nb
+    return fit_pictures(nb)
 
 
 def run(path):
