@@ -1,6 +1,7 @@
 """Run the notebooks from a fresh kernel and keep them clean.
 
     python tools/notebooks.py run [NOTEBOOK ...]     run, keep text and small pictures, print seconds
+    python tools/notebooks.py clean [NOTEBOOK ...]   take out what git must not hold, without running
     python tools/notebooks.py check [NOTEBOOK ...]   exit 1 where one carries what git must not hold
 """
 import argparse
@@ -99,12 +100,12 @@ def faults(path):
         if mime in text: found.append(f'carries {mime}')
     if any(c.get('execution_count') for c in nb.cells): found.append('carries execution counts')
     if nbformat.writes(clean(nb)).rstrip() != text.rstrip(): found.append('is not clean')
-    return [f'{path.relative_to(ROOT)}: {f} (mend: python tools/notebooks.py run {path.relative_to(ROOT)})' for f in found]
+    return [f'{path.relative_to(ROOT)}: {f} (mend: python tools/notebooks.py {'clean' if f == 'is not clean' else 'run'} {path.relative_to(ROOT)})' for f in found]
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('what', choices=('run', 'check'))
+    parser.add_argument('what', choices=('run', 'clean', 'check'))
     parser.add_argument('notebook', nargs='*')
     args = parser.parse_args()
     os.environ['PYTHONPATH'] = os.pathsep.join([str(ROOT), os.environ.get('PYTHONPATH', '')])
@@ -113,7 +114,7 @@ def main():
         print('\n'.join(lines) or 'notebooks are clean')
         return bool(lines)
     for path in notebooks(args.notebook):
-        nb, seconds = run(path)
+        nb, seconds = run(path) if args.what == 'run' else (clean(nbformat.read(path, 4)), 0)
         path.write_text(nbformat.writes(nb).rstrip() + '\n')
         print(f'{path.name}: {seconds:.1f} s', flush=True)
 
