@@ -291,7 +291,7 @@ def _nearest(
     "Each new pixel takes the old one under its centre; works for integers of any size."
     rows = ((np.arange(height) + .5) * x.shape[0] / height).astype(int)
     cols = ((np.arange(width) + .5) * x.shape[1] / width).astype(int)
-    return x[rows[:, None], cols]
+    return x.take(rows, 0).take(cols, 1)
 
 
 def frame_resize(
