@@ -100,7 +100,8 @@ def faults(path):
         if mime in text: found.append(f'carries {mime}')
     if any(c.get('execution_count') for c in nb.cells): found.append('carries execution counts')
     if nbformat.writes(clean(nb)).rstrip() != text.rstrip(): found.append('is not clean')
-    return [f'{path.relative_to(ROOT)}: {f} (mend: python tools/notebooks.py {'clean' if f == 'is not clean' else 'run'} {path.relative_to(ROOT)})' for f in found]
+    mend = {'is not clean': 'clean'}
+    return [f'{path.relative_to(ROOT)}: {f} (mend: python tools/notebooks.py {mend.get(f, "run")} {path.relative_to(ROOT)})' for f in found]
 
 
 def main():
