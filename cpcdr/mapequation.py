@@ -131,65 +131,75 @@ def codelength(
     return explain_codelength(n, edges, strengths, modules).total
 
 # %% ../nbs/22_mapequation.ipynb #cf761a7f
-Books = namedtuple('Books', 'inside leave size free total_free total')  # what local moves keep up to date
-Books.__doc__ = "Per module: time inside, flow out, members; the stack of empty modules and its height; and in total[0] the sum of `leave`."
+Books = namedtuple('Books', 'inside leave bits size empty height total')
+Books.__doc__ = """What local moves keep up to date. Per module: time inside, flow out, bits, members. `empty` is a stack of modules
+without members, height[0] its height; total[0] is the sum of `leave`, total[1] its p log p."""
+
+
+@njit(cache=True, nogil=True)
+def _module_bits(inside, leave):
+    "What one module adds to the codelength, beside the node terms and the index's first term."
+    return _plogp(inside + leave) - 2 * _plogp(leave)
 
 
 @njit(cache=True, nogil=True)
 def _open_books(flow, modules):
     "Count what each of n possible modules holds."
-    n = len(modules)
+    n, top = len(modules), 0
     inside, leave = _module_flows(flow, modules, n)
-    size, free, empty = np.zeros(n, np.int32), np.empty(n, np.int32), np.zeros(1, np.int32)
+    size, empty, bits = np.zeros(n, np.int32), np.empty(n, np.int32), np.empty(n)
     for i in range(n): size[modules[i]] += 1
     for m in range(n):
-        if size[m] == 0: free[empty[0]], empty[0] = m, empty[0] + 1
-    return Books(inside, leave, size, free, empty, np.array([leave.sum()]))
-
-
-@njit(cache=True, nogil=True)
-def _half(inside, leave):
-    "What one module adds to the codelength beside the node terms and the total."
-    return _plogp(inside + leave) - 2 * _plogp(leave)
+        bits[m] = _module_bits(inside[m], leave[m])
+        if size[m] == 0: empty[top], top = m, top + 1
+    total = leave.sum()
+    return Books(inside, leave, bits, size, empty, np.array([top]), np.array([total, _plogp(total)]))
 
 # %% ../nbs/22_mapequation.ipynb #2027e631
 @njit(cache=True, nogil=True)
 def _best_move(flow, books, i, a, seen, count, linked):
-    "The module that node `i` of module `a` does best to join, and the bits it saves; `linked` is the flow to each module."
-    visits, out, total = flow.visits[i], flow.out[i], books.total[0]
-    leave_a = max(books.leave[a] - out + 2 * linked[a], 0.)
-    alone = books.size[a] == 1
-    if alone: leave_a = 0.
-    stay = _plogp(total) + _half(books.inside[a], books.leave[a])
-    without = _half(books.inside[a] - visits, leave_a) if not alone else 0.
+    "The module that node `i` of module `a` does best to join, -1 for an empty one; `linked` is the flow to each module."
+    visits, out, total, alone = flow.visits[i], flow.out[i], books.total[0], books.size[a] == 1
+    leave_a = 0. if alone else max(books.leave[a] - out + 2 * linked[a], 0.)
+    stay = books.total[1] + books.bits[a]  # bits of all that could change, before
+    without = 0. if alone else _module_bits(books.inside[a] - visits, leave_a)
+    rest = total + leave_a - books.leave[a]
     best, gain = a, 1e-10
-    for c in range(count + 1):
-        if c < count: b, inside, leave, link = seen[c], books.inside[seen[c]], books.leave[seen[c]], linked[seen[c]]
-        else: b, inside, leave, link = -1, 0., 0., 0.
-        if b == a or (b < 0 and alone): continue
-        leave_b = max(leave + out - 2 * link, 0.)
-        after = _plogp(max(total + leave_a - books.leave[a] + leave_b - leave, 0.)) + without + _half(inside + visits, leave_b)
-        saved = stay + (_half(inside, leave) if b >= 0 else 0.) - after
+    for c in range(count):
+        b = seen[c]
+        if b == a: continue
+        leave_b = max(books.leave[b] + out - 2 * linked[b], 0.)
+        after = _plogp(max(rest + leave_b - books.leave[b], 0.)) + without + _module_bits(books.inside[b] + visits, leave_b)
+        saved = stay + books.bits[b] - after
         if saved > gain: best, gain = b, saved
+    if not alone and stay - _plogp(rest + out) - without - _module_bits(visits, out) > gain: best = -1
     return best
 
 
 @njit(cache=True, nogil=True)
-def _move(flow, books, modules, i, a, b, link_a, link_b):
-    "Put node `i` from module `a` into `b` and keep the books."
-    before = books.leave[a] + books.leave[b]
-    books.size[a] -= 1
-    books.inside[a] -= flow.visits[i]
-    books.leave[a] = max(books.leave[a] - flow.out[i] + 2 * link_a, 0.)
-    if books.size[a] == 0:
-        books.inside[a] = books.leave[a] = 0.
-        books.free[books.total_free[0]] = a
-        books.total_free[0] += 1
-    books.size[b] += 1
-    books.inside[b] += flow.visits[i]
-    books.leave[b] = max(books.leave[b] + flow.out[i] - 2 * link_b, 0.)
-    books.total[0] += books.leave[a] + books.leave[b] - before
+def _change(books, m, members, visits, leave):
+    "Let module `m` have so many members, and so much time and flow more."
+    books.size[m] += members
+    books.total[0] -= books.leave[m]
+    gone = books.size[m] == 0
+    books.inside[m] = 0. if gone else books.inside[m] + visits
+    books.leave[m] = 0. if gone else max(books.leave[m] + leave, 0.)
+    books.bits[m] = _module_bits(books.inside[m], books.leave[m])
+    books.total[0] += books.leave[m]
+    if gone: books.empty[books.height[0]], books.height[0] = m, books.height[0] + 1
+
+
+@njit(cache=True, nogil=True)
+def _move(flow, books, modules, i, a, b, linked):
+    "Put node `i` from module `a` into `b`, or into an empty one if `b` is -1; returns where it is."
+    if b < 0:
+        books.height[0] -= 1
+        b = books.empty[books.height[0]]
+    _change(books, a, -1, -flow.visits[i], 2 * linked[a] - flow.out[i])
+    _change(books, b, 1, flow.visits[i], flow.out[i] - 2 * linked[b])
+    books.total[1] = _plogp(max(books.total[0], 0.))
     modules[i] = b
+    return b
 
 # %% ../nbs/22_mapequation.ipynb #8aa333d9
 @njit(cache=True, nogil=True)
@@ -206,20 +216,18 @@ def _shuffled(n, seed):
 
 
 @njit(cache=True, nogil=True)
-def _neighbour_modules(flow, modules, fence, i, seen, linked):
-    "Modules linked to node `i` on its side of the fence, with the flow to each; returns how many."
+def _neighbour_modules(flow, modules, i, seen, linked):
+    "Modules linked to node `i`, and the flow to each; returns how many."
     count = 0
     for e in range(flow.start[i], flow.start[i + 1]):
-        j = flow.to[e]
-        if fence[j] != fence[i]: continue
-        m = modules[j]
+        m = modules[flow.to[e]]
         if linked[m] == 0: seen[count], count = m, count + 1
         linked[m] += flow.along[e]
     return count
 
 
 @njit(cache=True, nogil=True)
-def _local_moves(flow, modules, fence, seed):
+def _local_moves(flow, modules, seed):
     "Move nodes one at a time while that shortens the code; whoever's neighbour moved is asked again. Changes `modules`."
     n, moved = len(modules), 0
     books, queue, waiting = _open_books(flow, modules), _shuffled(n, seed), np.ones(n, np.bool_)
@@ -229,13 +237,11 @@ def _local_moves(flow, modules, fence, seed):
         head, left = (head + 1) % n, left - 1
         waiting[i] = False
         if flow.start[i] == flow.start[i + 1]: continue
-        a, count = modules[i], _neighbour_modules(flow, modules, fence, i, seen, linked)
-        b = _best_move(flow, books, i, a, seen, count, linked)
-        if b < 0:
-            books.total_free[0] -= 1
-            b = books.free[books.total_free[0]]
+        a, count = modules[i], _neighbour_modules(flow, modules, i, seen, linked)
+        inner = count == 1 and seen[0] == a  # nobody outside to join
+        b = a if inner else _best_move(flow, books, i, a, seen, count, linked)
         if b != a:
-            _move(flow, books, modules, i, a, b, linked[a], linked[b])
+            b = _move(flow, books, modules, i, a, b, linked)
             moved += 1
             for e in range(flow.start[i], flow.start[i + 1]):
                 j = flow.to[e]
@@ -299,29 +305,33 @@ def _climb(flow, modules, seed):
         seed += 1
         coarse = _coarsen(flow, modules, m)
         merged = np.arange(m).astype(np.int32)
-        if _local_moves(coarse, merged, np.zeros(m, np.int32), seed) == 0: break
+        if _local_moves(coarse, merged, seed) == 0: break
         merged, m = _renumber(merged)
         modules = merged[modules]
     return modules, m
 
 
 @njit(cache=True, nogil=True)
-def _tune_coarse(flow, modules, seed):
-    "Split every module into its own best parts, and let the parts choose again."
-    parts = np.arange(len(modules)).astype(np.int32)
-    _local_moves(flow, parts, modules, seed)
-    parts, m = _renumber(parts)
+def _tune_coarse(flow, modules, small, seed):
+    "Take every module apart into the small modules it was once made of, and let those choose again."
+    n = len(modules)
+    order, part = np.argsort(modules.astype(np.int64) * n + small), np.empty(n, np.int32)
+    for k in range(n):
+        i, before = order[k], order[max(k - 1, 0)]
+        same = k > 0 and modules[i] == modules[before] and small[i] == small[before]
+        part[i] = part[before] if same else i
+    part, m = _renumber(part)
     home = np.empty(m, np.int32)
-    home[parts] = modules
-    _local_moves(_coarsen(flow, parts, m), home, np.zeros(m, np.int32), seed + 1)
-    return _climb(flow, home[parts], seed + 2)
+    home[part] = modules
+    _local_moves(_coarsen(flow, part, m), home, seed)
+    return _climb(flow, home[part], seed + 1)
 
 
 @njit(cache=True, nogil=True)
 def _tune_fine(flow, modules, seed):
     "Let single nodes choose again among the modules there are."
     modules = modules.copy()
-    _local_moves(flow, modules, np.zeros(len(modules), np.int32), seed)
+    _local_moves(flow, modules, seed)
     return _climb(flow, modules, seed + 1)
 
 # %% ../nbs/22_mapequation.ipynb #e5a305bb
@@ -330,7 +340,7 @@ def _modular_bits(flow, modules, m):
     "The codelength without its constant part, the node terms."
     inside, leave = _module_flows(flow, modules, m)
     bits = _plogp(leave.sum())
-    for a in range(m): bits += _half(inside[a], leave[a])
+    for a in range(m): bits += _module_bits(inside[a], leave[a])
     return bits
 
 
@@ -338,13 +348,12 @@ def _modular_bits(flow, modules, m):
 def _two_level(flow, seed, tune):
     "Local moves, coarsening, and where asked fine, coarse and fine tuning."
     n = len(flow.visits)
-    modules = np.arange(n).astype(np.int32)
-    _local_moves(flow, modules, np.zeros(n, np.int32), seed)
-    modules, m = _climb(flow, modules, seed + 1000)
+    small = np.arange(n).astype(np.int32)
+    _local_moves(flow, small, seed)
+    modules, m = _climb(flow, small, seed + 1000)
     if tune:
-        modules, m = _tune_fine(flow, modules, seed + 2000)
-        modules, m = _tune_coarse(flow, modules, seed + 3000)
-        modules, m = _tune_fine(flow, modules, seed + 4000)
+        modules, m = _tune_coarse(flow, modules, small, seed + 2000)
+        modules, m = _tune_fine(flow, modules, seed + 3000)
     if _modular_bits(flow, modules, m) > 0:  # all that is linked in one module: no index and no exits, 0 in this count
         linked = np.flatnonzero(np.diff(flow.start))
         modules = np.arange(n).astype(np.int32)
