@@ -21,7 +21,7 @@ setup:
 	@$(PYTHON) tools/install.py
 
 lab: setup
-	@$(VENV)/python tools/lab.py $(LAB)
+	@$(VENV)/python tools/open_lab.py $(LAB)
 
 test:
 	@$(PYTHON) tools/install.py --tests

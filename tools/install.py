@@ -96,11 +96,25 @@ def make_venv():
     subprocess.run([sys.executable, '-m', 'venv', '--clear', VENV], check=True)
 
 
+held = [] # open files that carry the lock
+
+
+def take_turns():
+    "One setup at a time; a pip whose parent was killed still holds the lock, and is waited for."
+    import fcntl
+    held.append(os.open(ROOT / 'Makefile', os.O_RDONLY))
+    try: fcntl.flock(held[0], fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        say('another setup is running here: waiting for it')
+        fcntl.flock(held[0], fcntl.LOCK_EX)
+    except OSError: pass # no locks on this disk
+
+
 def run_quietly(command, log):
     "Run with all output in a file, the seconds ticking in a terminal; on failure its complaints are shown. The exit code."
     start = time.time()
     with open(log, 'w') as out:
-        process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, pass_fds=held)
         try:
             while process.poll() is None:
                 if sys.stdout.isatty(): print(f'\r    {time.time() - start:.0f} s ', end='', flush=True)
@@ -159,6 +173,7 @@ def main():
     args = parser.parse_args()
     if sys.version_info < (3, 11): stop(f'Python 3.11 or later is needed, this is {sys.version.split()[0]}; name one: make PYTHON=python3.11')
     start = time.time()
+    take_turns()
     install_system(args.tests)
     make_venv()
     install_packages()
