@@ -93,7 +93,7 @@ def _fit_all(m, soft):
     return planes, error
 
 # %% ../nbs/21_affinity.ipynb #90a5a054
-SOFT = .5 # px^2; about the variance of a coordinate inside a 2x2 patch, nothing to a full superpixel
+SOFT = .1 # px^2; next to nothing for a full superpixel, keeps a plane through one or two pixels flat
 
 
 @dataclass(frozen=True)
