@@ -29,21 +29,21 @@ class RegionParams(Params):
     iterations: int = param(5, 'rounds of superpixel refinement', lo=1, hi=50, group='superpixels')
     far: float = param(.005, 'smallest disparity kept: what lies farther counts as this far', lo=1e-5, hi=.5, step=.001, group='depth')
     fill: str = param('row', 'holes take the farther neighbour in their row, or count as far', choices=('row', 'far'), group='depth')
-    filled: float = param(.1, 'what filled holes count against measured disparity; at 0 colour decides there', lo=0, hi=1, step=.05, group='depth')
-    noise: float = param(.0125, 'noise floor of disparity, as a share of its mean', lo=0, hi=1, step=.005, group='depth')
+    filled: float = param(0.05, 'what filled holes count against measured disparity; at 0 colour decides there', lo=0, hi=1, step=.05, group='depth')
+    noise: float = param(0.005, 'noise floor of disparity, as a share of its mean', lo=0, hi=1, step=.005, group='depth')
     tolerance: float = param(.08, 'height off the ground that counts half as ground, in camera heights', lo=.005, hi=1, step=.005, group='depth')
-    distance: float = param(5., 'weight of the published 3-D distance', lo=0, hi=500, step=1, group='weights')
-    jump: float = param(5., 'weight of the disparity step at the border', lo=0, hi=500, step=1, group='weights')
-    plane: float = param(40., 'weight of what a common plane costs', lo=0, hi=500, step=1, group='weights')
+    distance: float = param(0.15, 'weight of the published 3-D distance', lo=0, hi=500, step=1, group='weights')
+    jump: float = param(5.0, 'weight of the disparity step at the border', lo=0, hi=500, step=1, group='weights')
+    plane: float = param(80.0, 'weight of what a common plane costs', lo=0, hi=500, step=1, group='weights')
     ground: float = param(4., 'weight of ground meeting no ground', lo=0, hi=50, step=.1, group='weights')
-    colour: float = param(16., 'weight of the distance in Lab', lo=0, hi=100, step=.5, group='weights')
-    support: float = param(.5, 'weight of upward surfaces meeting others', lo=0, hi=50, step=.1, group='weights')
-    bias: float = param(-4.5, 'where an edge starts when every term says "together"', lo=-20, hi=5, step=.1, group='weights')
-    engine: str = param('mapequation', 'what groups', choices=('mapequation', 'infomap', 'linkage', 'threshold'), group='grouping')
+    colour: float = param(6.25, 'weight of the distance in Lab', lo=0, hi=100, step=.5, group='weights')
+    support: float = param(0.12, 'weight of upward surfaces meeting others', lo=0, hi=50, step=.1, group='weights')
+    bias: float = param(-3.0, 'where an edge starts when every term says "together"', lo=-20, hi=5, step=.1, group='weights')
+    engine: str = param('linkage', 'what groups', choices=('mapequation', 'infomap', 'linkage', 'threshold'), group='grouping')
     go_on: float = param(.1, 'a group goes on to the next level if an edge out of it weighs less', lo=0, hi=1, step=.01, group='grouping')
-    threshold: float = param(.06, 'engines `linkage` and `threshold`: what weighs less holds together', lo=0, hi=1, step=.01, group='grouping')
+    threshold: float = param(0.3, 'engines `linkage` and `threshold`: what weighs less holds together', lo=0, hi=1, step=.01, group='grouping')
     seed: int = param(0, 'seed of the grouping', lo=0, hi=2**31 - 1, group='grouping')
-    min_size: int = param(5, 'smaller regions join a neighbour', lo=1, hi=1000, unit='superpixels', group='cleaning')
+    min_size: int = param(3, 'smaller regions join a neighbour', lo=1, hi=1000, unit='superpixels', group='cleaning')
     join_sky: bool = param(False, 'pieces that lie as far as can be, above the horizon, are one sky', group='cleaning')
 
     @classmethod
@@ -51,7 +51,7 @@ class RegionParams(Params):
 
 # %% ../nbs/23_regions.ipynb #dc49a71a
 PRESETS = {
-    'paper': dict(compactness=10., iterations=10, fill='far', filled=1., distance=48., jump=0., plane=0., ground=0., colour=0.,
+    'paper': dict(engine='mapequation', compactness=10., iterations=10, fill='far', filled=1., distance=48., jump=0., plane=0., ground=0., colour=0.,
                   support=0., bias=-4., go_on=.2, threshold=.2, min_size=1, join_sky=False),
     'street': {},
 }
@@ -574,23 +574,39 @@ def _main_term(edge):
 
 
 def _verdict(r, s, t, regions, rounds, edge):
-    "One or two sentences: what decided."
-    p, bar = r.params, f'go-on threshold {r.params.go_on:g}'
-    link = f' The weakest link on the way has w = {edge["w"]:.3f} ({_main_term(edge)}).' if edge else ''
+    "Some sentences: what decided."
+    p, apart = r.params, regions[0] != regions[1]
     if s == t: return 'Both pixels lie in the same superpixel.'
-    if regions[0] == regions[1]:
-        level = next((x['level'] for x in rounds if x['same']), None)
-        if level is None: return 'No level joined them; cleaning did: a region too small to stand alone joined its neighbour, or pieces of sky became one.' + link
-        if p.engine == 'threshold': return f'Together: a path of edges below the threshold {p.threshold:g} links them.' + link
-        return f'Together since level {level}: there the map equation put them into one group.' + link
-    if p.engine == 'threshold': return f'Apart: every path between them crosses an edge of at least the threshold {p.threshold:g}.' + link.replace('weakest link', 'heaviest border')
-    last = [x for x in rounds if any(x['alive'])][-1]
-    why = []
-    for name, x, k in zip('ab', (s, t), (0, 1)):
-        end = next((q for q in rounds if q['alive'][k] and not q['goes_on'][k]), last)
+    link = f' The {"heaviest border" if apart else "weakest link"} on the way has w = {edge["w"]:.3f} ({_main_term(edge)}).' if edge else ''
+    level = next((x['level'] for x in rounds if x['same']), None)
+    if not apart and level is None:
+        return 'No level joined them; cleaning did: a region too small to stand alone joined its neighbour, or pieces of sky became one.' + link
+    if p.engine == 'linkage': return _linkage_verdict(r, s, t, apart) + link
+    if p.engine == 'threshold' and apart: return f'Apart: every path between them crosses an edge of at least the threshold {p.threshold:g}.' + link
+    if p.engine == 'threshold': return f'Together: a path of edges below the threshold {p.threshold:g} links them.' + link
+    if not apart: return f'Together since level {level}: there the map equation put them into one group.' + link
+    return f'Apart: {_ends(rounds)} (go-on threshold {p.go_on:g}).' + link
+
+
+def _linkage_verdict(r, s, t, apart):
+    "At which threshold average linkage would have decided otherwise."
+    low, high = (r.params.threshold, 1.) if apart else (0., r.params.threshold)
+    for _ in range(8):
+        middle = (low + high)/2
+        groups = _link(r.superpixels.n, r.edges, r.weights.copy(), np.ones(len(r.edges)), middle)
+        low, high = (low, middle) if groups[s] == groups[t] else (middle, high)
+    if apart: return f'Apart: the borders between their groups weigh {high:.2f} in the mean, above the threshold {r.params.threshold:g}; at {high:.2f} they would be one.'
+    return f'Together: their groups joined at a mean weight of {high:.2f}, below the threshold {r.params.threshold:g}.'
+
+
+def _ends(rounds):
+    "Where the groups of two pixels ended, and why they did not go on."
+    out, last = [], [x for x in rounds if any(x['alive'])][-1]
+    for k, name in enumerate('ab'):
+        end = next((x for x in rounds if x['alive'][k] and not x['goes_on'][k]), last)
         low = end['lightest'][k]
-        why.append(f'the group of {name} ended at level {end["level"]}' + (f', its lightest edge out being {low:.3f}' if low is not None else ', with no edge left'))
-    return f'Apart: {"; ".join(why)} ({bar}).' + link.replace('weakest link', 'heaviest border')
+        out.append(f'the group of {name} ended at level {end["level"]}, ' + ('with no edge left' if low is None else f'its lightest edge out being {low:.3f}'))
+    return '; '.join(out)
 
 # %% ../nbs/23_regions.ipynb #ddaf262f
 def _path_rows(x, most=12):

@@ -47,7 +47,7 @@ def connected(labels):
     return all(label(labels == k)[1] == 1 for k in np.unique(labels))
 
 
-@pytest.mark.parametrize('engine', ['mapequation', 'threshold'])
+@pytest.mark.parametrize('engine', ['mapequation', 'linkage', 'threshold'])
 def test_street_is_cut_into_its_things(engine):
     f = street()
     r = find_regions(f, SMALL.replace(engine=engine))
