@@ -137,20 +137,22 @@ def number_regions(
 # %% ../nbs/30_copypaste.ipynb #1a699f65
 @njit(cache=True, nogil=True)
 def _half(rgb, half, out):
-    for j in range(out.shape[0]):
+    J, H, W, _ = rgb.shape
+    for j in range(J):
         for y in range(out.shape[1]):
-            a, b, o = rgb[j, 2*y], rgb[j, 2*y + 1], out[j, y]
+            a, b, o = rgb[j, 2*y], rgb[j, min(2*y + 1, H - 1)], out[j, y]
             for x in range(out.shape[2]):
+                k, l = 2*x, min(2*x + 1, W - 1)
                 for c in range(3):
-                    total = np.float32(a[2*x, c]) + np.float32(a[2*x + 1, c]) + np.float32(b[2*x, c]) + np.float32(b[2*x + 1, c])
+                    total = np.float32(a[k, c]) + np.float32(a[l, c]) + np.float32(b[k, c]) + np.float32(b[l, c])
                     o[x, c] = total * np.float32(.25) + half
 
 
 def halve(
     rgb: np.ndarray,  # (J, H, W, 3) uint8 or float32
-) -> np.ndarray:      # (J, H//2, W//2, 3), same type
-    "Means of 2x2 pixels; an odd last row or column is left out."
-    out = np.empty((len(rgb), rgb.shape[1]//2, rgb.shape[2]//2, 3), rgb.dtype)
+) -> np.ndarray:      # (J, ceil(H/2), ceil(W/2), 3), same type
+    "Means of 2x2 pixels; an odd last row or column counts twice."
+    out = np.empty((len(rgb), (rgb.shape[1] + 1)//2, (rgb.shape[2] + 1)//2, 3), rgb.dtype)
     _half(rgb, np.float32(.5 if rgb.dtype == np.uint8 else 0), out)
     return out
 
@@ -162,7 +164,6 @@ def make_levels(
     "Homes at halved sizes, as many as the smallest scale needs."
     levels = [np.ascontiguousarray(rgb)]
     for _ in range(round(-math.log2(min(smallest, 1)))):
-        if min(levels[-1].shape[1:3]) < 2: break
         levels.append(halve(levels[-1]))
     return tuple(levels)
 
@@ -208,7 +209,7 @@ def scale_limits(
     row = params.horizon * H
     low = np.maximum(params.smallest, params.least / np.minimum(w, h))
     high = np.minimum(params.largest, np.minimum(params.most * H / h, params.most * W / w))
-    with np.errstate(divide='ignore'):
+    with np.errstate(divide='ignore', over='ignore'):
         high = np.where(last < row, np.minimum(high, row / np.abs(row - last)), high)
         high = np.where(top > row, np.minimum(high, np.maximum(H - row - 1, 0) / np.abs(top - row)), high)
     return low, high
