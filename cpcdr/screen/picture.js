@@ -16,12 +16,11 @@ function render({ model, el }) {
   canvas.setAttribute('role', 'img');
   box.append(canvas, marks);
   el.append(box);
-  const context = canvas.getContext('2d', { alpha: false });
+  const context = canvas.getContext('bitmaprenderer');
   let newest = 0;
 
   const resize = () => {
     const [width, height] = model.get('size');
-    if (canvas.width !== width || canvas.height !== height) { canvas.width = width; canvas.height = height; }
     box.style.setProperty('--shape', width / height);
     marks.setAttribute('viewBox', `0 0 ${width} ${height}`);
     canvas.setAttribute('aria-label', model.get('about'));
@@ -32,13 +31,10 @@ function render({ model, el }) {
     const bytes = model.get('data'), mine = ++newest;
     if (!bytes || !bytes.byteLength) return;
     const bitmap = await createImageBitmap(new Blob([bytes]));
-    if (mine === newest) {
-      resize();
-      context.drawImage(bitmap, 0, 0, canvas.width, canvas.height);
-      canvas.dataset.drawn = Number(canvas.dataset.drawn ?? 0) + 1;
-      canvas.dispatchEvent(new CustomEvent('drawn'));
-    }
-    bitmap.close();
+    if (mine !== newest) { bitmap.close(); return; }
+    context.transferFromImageBitmap(bitmap);
+    canvas.dataset.drawn = Number(canvas.dataset.drawn ?? 0) + 1;
+    canvas.dispatchEvent(new CustomEvent('drawn'));
   };
 
   const mark = () => {
