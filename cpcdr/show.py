@@ -291,10 +291,10 @@ def colour_depth(
 def colour_normals(
     normals: np.ndarray, # (..., 3) unit vectors: x right, y down, z forward; zeros: none
 ) -> np.ndarray:         # (..., 3) uint8
-    "Normals as colour: red to the right, green up, blue towards the camera."
+    "Normals as colour: what faces left is red, up green, towards us blue; black is unknown."
     check_shape('normals', normals, '... 3')
     known = np.abs(normals).sum(-1, keepdims=True) > .5
-    return np.where(known, (normals * [1, -1, -1] + 1)*127.5, 0).astype(np.uint8)
+    return np.where(known, (1 - normals)*127.5, 0).round().clip(0, 255).astype(np.uint8)
 
 # %% ../nbs/06_show.ipynb #8bd0e834
 def grid(
@@ -392,7 +392,7 @@ def cloud_scene(
 
 def cloud_layout(
     points: np.ndarray, # (N, 3) metres
-    height: int = 480,  # of the figure, pixels
+    height: int = 480,  # of the figure, pixels; None: as high as its place on the page
 ) -> dict:
     "Plotly layout of a street cloud."
     return dict(height=height, autosize=True, margin=dict(l=0, r=0, t=0, b=0), paper_bgcolor=DARK, showlegend=False, scene=cloud_scene(points))

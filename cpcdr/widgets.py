@@ -264,17 +264,18 @@ def screen_frame(
 # %% ../nbs/07_widgets.ipynb #08d52501
 class CloudView(W.VBox):
     "A plotly cloud of a scene with a choice of colours; `on_pick(u, v)` is called for a clicked point."
-    def __init__(self, scene: Scene, on_pick=lambda u, v: None, height: int = 290):
+    def __init__(self, scene: Scene, on_pick=lambda u, v: None):
         import plotly.graph_objects as go
         self.scene, self.on_pick, self.region = scene, on_pick, None
         self.by = W.ToggleButtons(options=['regions', 'image', 'normals', 'depth'], tooltips=['colour the cloud by ' + k for k in ('regions', 'image', 'normals', 'depth')])
         self.none = W.HTML(NO_DEPTH)
-        layout = cloud_layout(np.zeros((0, 3)), height)
+        layout = cloud_layout(np.zeros((0, 3)), None) # as high as the style sheet says
         self.figure = go.FigureWidget([cloud_trace(np.zeros((0, 3)), np.zeros(0), palette()), cloud_trace(np.zeros((0, 3)), np.zeros(0), YELLOW, 5)], layout)
         self.figure.data[0].on_click(self._picked)
         self.by.observe(lambda _: self.paint(self.region), 'value')
         self.bar = W.Box([W.Label('Cloud'), self.by]).add_class('bar')
-        super().__init__([self.bar, self.figure, self.none])
+        self.holder = W.Box([self.figure], layout=dict(overflow='hidden')).add_class('holder')
+        super().__init__([self.bar, self.holder, self.none])
         self.add_class('stack')
         self.show(scene)
 
@@ -301,8 +302,9 @@ def cloud_show(
 ) -> None:
     "Another frame's points."
     view.scene, view.region = scene, None
-    view.none.layout.display, view.figure.layout.height = ('none' if not scene.flat else None), (20 if scene.flat else view.figure.layout.height)
+    view.none.layout.display = None if scene.flat else 'none'
     view.bar.layout.display = 'none' if scene.flat else None
+    view.holder.layout.height = '0px' if scene.flat else None # not `display`: plotly would forget its width
     if scene.flat: return
     points, keep = scene_points(scene)
     flat = points.reshape(-1, 3)[keep]
@@ -544,7 +546,7 @@ def go_to(
     if t.cloud: t.cloud.show(t.scene)
     set_params(t, t._params)
     t.parts['frame'].value = number
-    note = 'No depth here: regions are cut by colour only (raise `colour` for more of them). `cpcdr depth` makes depth.' if t.scene.flat else ''
+    note = 'No depth here: regions are cut by colour only (raise colour for more of them).' if t.scene.flat else ''
     say(t, note + getattr(t.frames, 'note', ''))
 
 
