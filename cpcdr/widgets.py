@@ -378,8 +378,16 @@ def say(t, text, wrong=False):
     t.parts['say'].value = f'<span class="{"wrong" if wrong else "fine"}">{html.escape(text)}</span>'
 
 
+def _alone(action):
+    "One at a time: a cell and a slider may call at once, each from a thread of its own."
+    @wraps(action)
+    def run(t, *args, **kwargs):
+        with t.lock: return action(t, *args, **kwargs)
+    return run
+
+
 def _spoken(action):
-    "One at a time; an error is said on the screen instead of thrown into the void."
+    "An error is said on the screen instead of thrown into the void."
     @wraps(action)
     def run(t, *args, **kwargs):
         with t.lock:
@@ -464,6 +472,7 @@ def selected(t): # the region of the last pin, or None
     return int(t.regions.labels[t.pins[-1][::-1]]) if t.pins else None
 
 # %% ../nbs/07_widgets.ipynb #1232589f
+@_alone
 def click(
     t: Tuner,
     u: int,              # column
@@ -490,6 +499,7 @@ def show_card(t):
     t.parts['card'].value, t.parts['picture'].marks = text, marks
 
 # %% ../nbs/07_widgets.ipynb #df93ce4a
+@_alone
 def set_params(
     t: Tuner,
     params,      # RegionParams, preset or TOML file
@@ -530,6 +540,7 @@ def on_slider(
     if change['rest']: t.parts['panel'].values = new.to_dict() # for whoever opens a second view
 
 # %% ../nbs/07_widgets.ipynb #a2fc6061
+@_alone
 def go_to(
     t: Tuner,
     number: int, # of the frame
@@ -550,6 +561,7 @@ def go_to(
     say(t, note + getattr(t.frames, 'note', ''))
 
 
+@_alone
 def open_frames(
     t: Tuner,
     frames, # Frame, sequence, Folder or path
@@ -668,7 +680,7 @@ class Compare(Stands, W.VBox):
 def _title(params, fallback):
     "What to call a parameter set on the screen."
     if not isinstance(params, RegionParams): return Path(str(params)).name
-    return next((name for name in PRESETS if RegionParams.preset(name) == params), f'{fallback} ({params.fingerprint()})')
+    return next((name for name in PRESETS if RegionParams.preset(name) == params), f'own {fallback} ({params.fingerprint()})')
 
 # %% ../nbs/07_widgets.ipynb #b7a9824e
 def compare_draw(c: Compare) -> None:
