@@ -6,7 +6,7 @@ BENCH ?=
 TESTS ?= tests
 SHELL := /bin/sh
 
-.PHONY: help setup lab test bench export notebooks clean
+.PHONY: help setup lab test bench export notebooks samples clean
 
 help:
 	@echo "make lab     install what is missing and open JupyterLab on the tour  (LAB='--port 9000' goes to JupyterLab)"
@@ -15,6 +15,7 @@ help:
 	@echo "make bench   time it, beside a public operation                          (BENCH='--rounds 21' for more)"
 	@echo "make export  write cpcdr/ from the notebooks"
 	@echo "make notebooks   write cpcdr/, run every notebook, keep text and small pictures"
+	@echo "make samples   make data_samples/ again"
 	@echo "make clean   remove .venv/ and what tests left"
 
 setup:
@@ -35,6 +36,9 @@ export: setup
 
 notebooks: export
 	@$(VENV)/python tools/notebooks.py run
+
+samples: setup
+	@$(VENV)/python tools/samples.py
 
 clean:
 	rm -rf .venv .pytest_cache .hypothesis build dist *.egg-info cpcdr/__pycache__
