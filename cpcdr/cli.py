@@ -6,8 +6,9 @@
 __all__ = ['app', 'Data', 'Out', 'Jobs', 'Json', 'With', 'Overwrite', 'COMMANDS', 'town_name', 'town_image', 'TownWork',
            'town_poses', 'town_make', 'is_older', 'sources_of', 'check_output', 'RegionsWork', 'keep_params',
            'region_file', 'regions_kept', 'overlay_file', 'write_overlay', 'regions_make', 'DepthWork',
-           'write_first_camera', 'depth_make', 'WrongWords', 'words', 'finish', 'recipe_of', 'town', 'regions', 'depth',
-           'warm_up', 'doctor', 'run_command', 'interrupt', 'main']
+           'write_first_camera', 'depth_make', 'MixWork', 'mix_prepare', 'mix_kept', 'mix_make', 'WrongWords', 'words',
+           'finish', 'recipe_of', 'town', 'regions', 'depth', 'mix', 'warm_up', 'doctor', 'run_command', 'interrupt',
+           'main']
 
 # %% ../nbs/70_cli.ipynb #c38cb8e3
 import json, signal, sys, time
@@ -238,6 +239,59 @@ def depth_make(work, name):
     writer.write(frame, {'disp'})
     return dict(valid=float((frame.disp > 0).mean()))
 
+# %% ../nbs/70_cli.ipynb #5adcae97
+@dataclass
+class MixWork:
+    "Items to `OUT/rgb/ITEM/IMAGE.png`, `OUT/region/ITEM/IMAGE.png` (view numbers) and `OUT/views/ITEM.npz`."
+    folder: object  # Folder with regions and disparity
+    out: Path
+    params: object  # MixParams
+    items: int = 0  # 0: as many as an epoch has
+    seed: int = 0
+    recipe: dict = field(default_factory=dict)
+    command, folders, files = 'mix', ('rgb', 'region', 'views'), ('mix.toml', 'mix.json')
+
+    def __post_init__(self):
+        from cpcdr.mixdata import MixData
+        self.data = MixData(self.folder, self.params, self.seed)
+        self.items = self.items or len(self.data)
+
+    @property
+    def names(self): return [f'{k:06}' for k in range(self.items)]
+    def prepare(self): mix_prepare(self)
+    def kept(self, name): return mix_kept(self, name)
+    def make(self, name): return mix_make(self, name)
+    def summary(self, notes): return dict(images=sum(n['images'] for n in notes), views=sum(n['views'] for n in notes))
+
+
+def mix_prepare(work):
+    "Write the parameters, and what else a reader must know."
+    from cpcdr.mixdata import write_mix_info
+    keep_params(work.out/'mix.toml', work.params)
+    write_mix_info(work.out/'mix.json', work.data, work.items)
+
+
+def mix_kept(work, name):
+    "The note of a finished item, None where it must be made."
+    from cpcdr.mixdata import read_views
+    made = work.out/'views'/f'{name}.npz'
+    frames = [work.folder.names[i] for i in work.data.partners(int(name))]
+    if not made.exists() or is_older(made, (p for f in frames for p in sources_of(work.folder, f, ('image', 'disp', 'depth', 'regions')))): return None
+    try: tables = read_views(made)
+    except DataError: return None # broken since: made again
+    M = 2*len(frames)
+    if any(not (work.out/'rgb'/name/f'{m:02}.png').exists() or not region_file(work, f'{name}/{m:02}') for m in range(M)): return None
+    return dict(images=M, views=int((tables['image'] >= 0).sum()))
+
+
+def mix_make(work, name):
+    "Mix one item and write it."
+    from cpcdr.mixdata import mixed_frames, write_views
+    mixed, writer = work.data.mixed(int(name)), FolderWriter(work.out)
+    for f in mixed_frames(mixed, name): writer.write(f)
+    write_views(work.out/'views'/f'{name}.npz', mixed)
+    return dict(images=len(mixed.rgb), views=int((mixed.image >= 0).sum()))
+
 # %% ../nbs/70_cli.ipynb #b17e7f5f
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False,
                   help='Cut street images into regions that hang together in 3-D. Exit code: 0 all done, 1 some failed, 2 wrong words.')
@@ -249,7 +303,7 @@ With = Annotated[list[Path], typer.Option('--with', help='lay over a folder that
 Overwrite = Annotated[bool, typer.Option('--overwrite', help='make the output anew where it was made with other settings')]
 
 
-COMMANDS = 'doctor', 'town', 'depth', 'regions'
+COMMANDS = 'doctor', 'town', 'depth', 'regions', 'mix'
 
 
 class WrongWords(ValueError):
@@ -342,6 +396,29 @@ def depth(
         raise DataError(data, f'has no right images ({folder.kind})', 'they are looked for in right/ (plain), rightImg8bit/ (Cityscapes), image_3/ (KITTI)')
     check_output(folder, out)
     return finish(batch(DepthWork(folder, out, recipe_of(folder, overlay, source=source)), jobs, overwrite), out, as_json)
+
+# %% ../nbs/70_cli.ipynb #ab2a9290
+@app.command(short_help='mix frames into training items by copy-paste')
+def mix(
+    data: Data,
+    out: Out,
+    items: Annotated[int, typer.Option(min=0, help='how many to make; 0 makes as many as an epoch has')] = 0,
+    params: Annotated[str, typer.Option(help='paper, flat (without depth), or a TOML file that a notebook saved')] = 'paper',
+    seed: Annotated[int, typer.Option(min=0, help='another seed, other mixes')] = 0,
+    overlay: With = [],
+    jobs: Jobs = 1,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+):
+    "Mix frames of DATA by copy-paste: OUT/rgb/ITEM/IMAGE.png, OUT/region/ITEM/IMAGE.png (view numbers), OUT/views/ITEM.npz (matrices)."
+    from cpcdr.copypaste import load_mix
+    folder, settings = open_folder(data, overlay), load_mix(params)
+    for what, by in (('regions', 'regions'), ('disp', 'depth')):
+        if what not in folder.has and (what == 'regions' or settings.depth_test):
+            raise DataError(data, f'has no {"disparity" if what == "disp" else what} ({folder.kind} with {", ".join(sorted(folder.has))})', f'make them with `cpcdr {by}` and lay them over with --with')
+    check_output(folder, out)
+    work = MixWork(folder, out, settings, items, seed, recipe_of(folder, overlay, parameters=settings.to_dict(), seed=seed))
+    return finish(batch(work, jobs, overwrite), out, as_json)
 
 # %% ../nbs/70_cli.ipynb #97e7eab0
 def warm_up() -> float: # seconds

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['MEAN', 'STD', 'VIEWS_FORMAT', 'find_partners', 'view_counts', 'pick_pixels', 'pictures', 'partner_picture',
            'view_strip', 'Item', 'draw_cuts', 'finish', 'MixData', 'EpochSampler', 'collate', 'mixed_frames',
-           'write_views', 'read_views', 'PreparedData', 'open_prepared']
+           'write_views', 'read_views', 'PreparedData', 'write_mix_info', 'open_prepared']
 
 # %% ../nbs/31_mixdata.ipynb #a415a9a0
 import json, math
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit
 from PIL import Image, ImageDraw
-from .core import DataError, atomic_path, make_rng
+from .core import DataError, atomic_path, make_rng, write_json
 from .copypaste import Mixed, MixParams, affine_matrix, mix, shift_type
 from .frame import Frame, random_colors
 from .recolour import draw_recipes, recolour_buffer
@@ -314,6 +314,15 @@ class PreparedData:
         ids = np.stack([f.regions for f in parts])
         if ids.max() >= tables['image'].size: raise DataError(path, 'does not fit the images of this item', 'delete it and run `cpcdr mix` again')
         return Mixed(np.stack([f.image for f in parts]), ids, **tables)
+
+
+def write_mix_info(
+    path,          # mix.json
+    data: MixData,
+    items: int,    # how many are prepared
+) -> None:
+    "What one must know of prepared items besides the parameters."
+    write_json(path, dict(format=VIEWS_FORMAT, seed=data.seed, items=items, length=len(data)))
 
 
 def open_prepared(

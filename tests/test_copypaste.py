@@ -441,3 +441,69 @@ def test_pictures_are_pictures():
 
 def test_read_views_tells_of_a_folder(tmp_path):
     with pytest.raises(DataError, match='is not there'): read_views(tmp_path/'views'/'000000.npz')
+
+
+# ---- cpcdr mix
+
+@pytest.fixture()
+def street_folder(tmp_path):
+    writer = FolderWriter(tmp_path/'data')
+    for j in range(7): writer.write(toy(j))
+    SMALL.save(tmp_path/'small.toml')
+    return tmp_path
+
+
+def command(*words):
+    from cpcdr.cli import run_command
+    return run_command([str(w) for w in words])
+
+
+def files(folder):
+    return {p.relative_to(folder): p.read_bytes() for p in sorted(folder.rglob('*')) if p.is_file() and p.name != 'report.json'}
+
+
+def test_mix_command_goes_on_where_it_stopped(street_folder, capsys):
+    d = street_folder
+    line = 'mix', d/'data', d/'out', '--items', 3, '--params', d/'small.toml', '--seed', 5
+    assert command(*line) == 0
+    whole = files(d/'out')
+    data = MixData(open_folder(d/'data'), SMALL, seed=5)
+    kept = open_prepared(open_folder(d/'out'))
+    for k in range(3): same(kept[k], data[k])
+    (d/'out'/'views'/'000001.npz').unlink()
+    (d/'out'/'views'/'000002.npz').write_bytes(b'half')
+    (d/'out'/'rgb'/'000000'/'03.png').unlink()
+    assert command(*line, '--jobs', 2) == 0 and files(d/'out') == whole
+    capsys.readouterr()
+    assert command(*line, '--json') == 0 and '"kept": 3' in capsys.readouterr().out
+    assert command(*line[:3], '--items', 4, *line[5:]) == 0
+    assert open_prepared(open_folder(d/'out')).items == 4
+
+
+def test_mix_command_says_what_is_wrong(street_folder, capsys):
+    d = street_folder
+    def says(*words):
+        assert command('mix', *words) == 1
+        error = capsys.readouterr().err.strip()
+        assert error.count('\n') == 0
+        return error
+    assert 'has 7 frames, but a mix takes 8' in says(d/'data', d/'out')
+    assert 'neither' in (e := says(d/'data', d/'out', '--params', 'cube')) or 'no such file' in e
+    FolderWriter(d/'bare').write(toy(0), {'image', 'disp'})
+    assert 'has no regions' in says(d/'bare', d/'out') and not (d/'out').exists()
+    FolderWriter(d/'nodisp').write(toy(0), {'image', 'regions'})
+    assert 'has no disparity' in says(d/'nodisp', d/'out')
+    assert command('mix', d/'data', d/'out', '--items', 1, '--params', d/'small.toml') == 0
+    capsys.readouterr()
+    assert 'seed 0, now 1' in says(d/'data', d/'out', '--items', 1, '--params', d/'small.toml', '--seed', 1)
+
+
+def test_one_bad_frame_spoils_its_item_alone(street_folder, capsys):
+    d = street_folder
+    (d/'data'/'disp'/'toy'/'000003.png').write_bytes(b'')
+    data = MixData(open_folder(d/'data'), SMALL, seed=5)
+    spoilt = [k for k in range(4) if 3 in data.partners(k)]
+    assert spoilt and len(spoilt) < 4
+    assert command('mix', d/'data', d/'out', '--items', 4, '--params', d/'small.toml', '--seed', 5) == 1
+    assert '000003.png' in capsys.readouterr().err
+    assert {p.stem for p in (d/'out'/'views').glob('*.npz')} == {f'{k:06}' for k in range(4) if k not in spoilt}
