@@ -4,6 +4,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# how long one example takes says more of the machine than of the code
+settings.register_profile('cpcdr', deadline=None)
+settings.load_profile('cpcdr')
 
 ROOT = Path(__file__).resolve().parent.parent
 # this tree's package, here and in every process that a test starts

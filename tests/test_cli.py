@@ -2,6 +2,7 @@
 import errno
 import json
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -80,12 +81,14 @@ def error_line(capsys):
 # what is typed ---------------------------------------------------------------------------------------------------
 
 def test_start_is_quick():
+    "Seconds of the processor, so that a busy machine does not count."
+    used = lambda: sum(resource.getrusage(resource.RUSAGE_CHILDREN)[:2])
     seconds = []
     for _ in range(3):
-        start = time.time()
+        before = used()
         assert run('--help').returncode == 0
-        seconds.append(time.time() - start)
-    assert min(seconds) < 1.5, seconds
+        seconds.append(used() - before)
+    assert min(seconds) < 1, seconds
 
 
 def test_nothing_slow_is_imported():
@@ -349,7 +352,7 @@ def test_memory_stays_flat(tmp_path):
 
 # town ----------------------------------------------------------------------------------------------------------
 
-TOWN = ('--scenes', 2, '--frames', 2, '--size', '64x32', '--seed', 5)
+TOWN = ('--scenes', 1, '--frames', 3, '--size', '64x32', '--seed', 5)
 
 
 @pytest.mark.parametrize('layout, kind', [('plain', 'plain'), ('cityscapes', 'cityscapes'), ('kitti', 'kitti_odometry')])
@@ -360,7 +363,7 @@ def test_town_is_the_same_with_any_jobs(tmp_path, layout, kind):
     assert done.returncode == 0, done.stderr
     assert contents(tmp_path / 'one') == contents(tmp_path / 'two')
     folder = open_folder(tmp_path / 'one')
-    assert (folder.kind, len(folder)) == (kind, 4)
+    assert (folder.kind, len(folder)) == (kind, 3)
     assert {'image', 'right', 'disp', 'depth', 'labels', 'instances', 'camera'} <= folder.has
     assert folder[0].size == (64, 32)
 
