@@ -435,7 +435,7 @@ def _seen_from(points, turn, tilt, middle):
     a, b = np.radians(turn), np.radians(tilt)
     ry = np.array([[np.cos(a), 0, np.sin(a)], [0, 1, 0], [-np.sin(a), 0, np.cos(a)]])
     rx = np.array([[1, 0, 0], [0, np.cos(b), -np.sin(b)], [0, np.sin(b), np.cos(b)]])
-    return (points - [0, 0, middle]) @ (rx @ ry).T + [0, 0, 1.2*middle]
+    return (points - [0, 0, middle]) @ (rx @ ry).T + [0, 0, 1.35*middle]
 
 
 @njit(cache=True, nogil=True)
@@ -469,7 +469,7 @@ def cloud_still(
     q = _seen_from(p[keep], turn, tilt, np.percentile(z, 60))
     front = q[:, 2] > .5
     z, q, rgb = z[front], q[front], rgb[front]
-    f, across = .8*width, 2/width
+    f, across = .85*width, 2/width
     if points.ndim == 3 and points.shape[1] > 1:   # a pixel's width at depth 1
         across = np.nanmedian(np.where(points[:, 1:, 2] > 0, np.diff(points[..., 0]) / np.maximum(points[:, 1:, 2], 1e-9), np.nan))
     u, v = (f*q[:, 0]/q[:, 2] + width/2).astype(np.int64), (f*q[:, 1]/q[:, 2] + height/2).astype(np.int64)

@@ -19,7 +19,7 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parent.parent
 KEPT = ('text/plain', 'text/html', 'text/markdown', 'image/png', 'image/jpeg')
 PICTURES = {'image/png', 'image/jpeg'}
-MOST_KB, MOST_PICTURE_KB, MOST_PICTURES_KB = 300, 120, 200
+MOST_KB, MOST_PICTURE_KB = 300, 120
 SKIPPED_FLAGS = ('slow', 'cuda')
 
 
@@ -41,7 +41,7 @@ def clean_output(out):
     html = out.data.get('text/html', '')
     if 'plotly' in html.lower() or len(html) > 20_000: out.data.pop('text/html', None)
     # a picture's repr says nothing and changes from run to run
-    if PICTURES & out.data.keys(): out.data.pop('text/plain', None)
+    if (PICTURES | {'text/html'}) & out.data.keys(): out.data.pop('text/plain', None)
     if 'image/png' in out.data: out.data.pop('image/jpeg', None)
     if ' at 0x' in out.data.get('text/plain', ''): out.data.pop('text/plain')
     out.metadata = {}
@@ -60,12 +60,14 @@ def smaller(data, scale):
 
 
 def fit_pictures(nb):
-    "Make the largest pictures smaller, first as JPEG, then in size, until each and all together fit."
+    "Make the largest pictures smaller, first as JPEG, then in size, until each and the notebook fit."
     datas = [o.data for c in nb.cells if c.cell_type == 'code' for o in c.outputs if PICTURES & o.get('data', {}).keys()]
-    kb = lambda d: len(d.get('image/png') or d['image/jpeg']) * .75 / 1024
+    kb = lambda d: len(d.get('image/png') or d['image/jpeg']) / 1024
+    room = .98 * MOST_KB - len(nbformat.writes(nb).encode()) / 1024 + sum(map(kb, datas))
     while datas:
         largest = max(datas, key=kb)
-        if kb(largest) <= MOST_PICTURE_KB and sum(map(kb, datas)) <= MOST_PICTURES_KB: break
+        # base64 makes three bytes four letters
+        if kb(largest) <= MOST_PICTURE_KB / .75 and sum(map(kb, datas)) <= room or kb(largest) < 4: break
         smaller(largest, 1 if 'image/png' in largest else .85)
     return nb
 
