@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['PART', 'PARAMS_FORMAT', 'DataError', 'check_shape', 'check_range', 'make_rng', 'seed_everything', 'pick_device',
            'fingerprint', 'as_data_error', 'atomic_path', 'write_bytes', 'write_text', 'write_json', 'progress',
-           'param', 'FieldInfo', 'Params', 'params_to_toml', 'params_from_toml']
+           'param', 'FieldInfo', 'Params', 'closest', 'refuse_unknown', 'params_to_toml', 'params_from_toml']
 
 # %% ../nbs/01_core.ipynb #fee3aebb
 import dataclasses, hashlib, json, os, secrets, tomllib, zlib
@@ -42,7 +42,8 @@ def check_shape(
     sizes = {}
     fits = len(tail) == len(want) and all(
         s == int(w) if w.isdigit() else sizes.setdefault(w, s) == s for w, s in zip(want, tail))
-    if not fits: raise ValueError(f'{name}: expected shape ({pattern}), got {shape} from a {type(x).__name__}')
+    came = f'{shape} from a {type(x).__name__}' if hasattr(x, 'shape') else f'a {type(x).__name__}; give an array'
+    if not fits: raise ValueError(f'{name}: expected shape ({pattern}), got {came}')
     return sizes
 
 # %% ../nbs/01_core.ipynb #2f137fe7
@@ -59,12 +60,14 @@ def check_range(
     if not (low >= lo and high <= hi):
         raise ValueError(f'{name}: expected values in [{lo}, {hi}], got {low} to {high}')
 
-# %% ../nbs/01_core.ipynb #e0656e3d
+# %% ../nbs/01_core.ipynb #cccf122e
 def make_rng(
     seed: int, # the experiment's seed, 0 or larger
     *keys,     # names or numbers of the stream: make_rng(0, 'town', 3, 'trees')
 ) -> np.random.Generator:
     "A random generator that depends on the seed and the keys alone, not on what was drawn before."
+    if isinstance(seed, bool) or not hasattr(seed, '__index__') or seed < 0:
+        raise ValueError(f'seed: expected a whole number from 0, got {seed!r}')
     return np.random.default_rng([seed] + [zlib.crc32(str(k).encode()) for k in keys])
 
 # %% ../nbs/01_core.ipynb #ec7cea41
@@ -73,6 +76,7 @@ def seed_everything(
 ) -> None:
     "Seed Python, numpy and torch."
     import random, torch
+    make_rng(seed) # refuses what is no seed
     random.seed(seed); np.random.seed(seed % 2**32); torch.manual_seed(seed)
 
 
@@ -81,9 +85,11 @@ def pick_device(
 ):                      # torch.device
     "The device of that name; `auto` takes a GPU where there is one."
     import torch
-    if name != 'auto': return torch.device(name)
-    if torch.cuda.is_available(): return torch.device('cuda')
-    return torch.device('mps' if torch.backends.mps.is_available() else 'cpu')
+    here = dict(cuda=torch.cuda.is_available(), mps=torch.backends.mps.is_available(), cpu=True)
+    if name == 'auto': return torch.device(next(k for k in here if here[k]))
+    if not here.get(str(name).split(':')[0]):
+        raise ValueError(f'device: expected auto or one of {", ".join(k for k in here if here[k])} on this machine, got {name!r}')
+    return torch.device(name)
 
 # %% ../nbs/01_core.ipynb #91eecbf2
 def fingerprint(
@@ -147,11 +153,19 @@ def write_text(
 
 def write_json(
     path, # target
-    data, # dicts, lists, strings, numbers (numpy's too)
+    data, # dicts, lists, strings, numbers (numpy's too); NaN and infinity become null
 ) -> None:
     "Write a whole JSON file or none."
-    plain = lambda x: x.tolist() if hasattr(x, 'tolist') else str(x)
-    write_text(path, json.dumps(data, indent=1, default=plain) + '\n')
+    write_text(path, json.dumps(_plain(data), indent=1) + '\n')
+
+
+def _plain(x):
+    "The same in what JSON knows."
+    if hasattr(x, 'tolist'): x = x.tolist()
+    if isinstance(x, dict): return {str(k): _plain(v) for k, v in x.items()}
+    if isinstance(x, (list, tuple)): return [_plain(v) for v in x]
+    if isinstance(x, float): return x if np.isfinite(x) else None
+    return x if x is None or isinstance(x, (bool, int, str)) else str(x)
 
 # %% ../nbs/01_core.ipynb #6e80f62f
 def progress(
@@ -186,9 +200,16 @@ def param(
 @dataclass(frozen=True)
 class FieldInfo:
     "What is known of one parameter: enough to check it, to describe it, and to make its slider."
-    name: str; default: object; type: type; doc: str
-    lo: float | None; hi: float | None; unit: str
-    choices: tuple | None; step: float | None; group: str
+    name: str             # as in Python and in the file
+    default: object       # where nothing else is said
+    type: type            # bool, int, float or str: that of the default
+    doc: str              # what it does
+    lo: float | None      # smallest allowed
+    hi: float | None      # largest allowed
+    unit: str             # 'm', 'px', ...; '' for none
+    choices: tuple | None # allowed texts
+    step: float | None    # of the slider
+    group: str            # heading
 
 # %% ../nbs/01_core.ipynb #a77b4e8d
 def _checked(
@@ -220,7 +241,11 @@ class Params:
         "All parameters in order, with words, limits and units."
         return [FieldInfo(f.name, f.default, type(f.default), **f.metadata) for f in dataclasses.fields(cls)]
 
-    def replace(self, **changes): return dataclasses.replace(self, **changes)
+    def replace(self, **changes):
+        "The same with some values changed; the object itself stays as it is."
+        refuse_unknown('parameter', changes, [f.name for f in self.fields()])
+        return dataclasses.replace(self, **changes)
+
     def to_dict(self): return dataclasses.asdict(self)
 
     def fingerprint(self):
@@ -240,6 +265,26 @@ class Params:
         except UnicodeDecodeError: raise DataError(path, 'is not a text file', 'give a TOML file of parameters')
         except OSError as e: raise DataError(path, (e.strerror or str(e)).lower(), 'give a TOML file of parameters') from e
         return cls.from_toml(text, path)
+
+# %% ../nbs/01_core.ipynb #3ab97195
+def closest(
+    word: str, # what came
+    known,     # the words that are known
+) -> str:      # " (did you mean 'weight'?)", or '' where nothing is near
+    "A hint for a mistyped word."
+    from difflib import get_close_matches
+    near = get_close_matches(str(word), list(known), 1)
+    return f' (did you mean {near[0]!r}?)' if near else ''
+
+
+def refuse_unknown(
+    what: str, # 'parameter', 'field', ...
+    words,     # those that came
+    known,     # those allowed
+) -> None:
+    "ValueError with a hint for the first word that is not known."
+    for word in words:
+        if word not in known: raise ValueError(f'unknown {what} {word!r}{closest(word, known)}; known are: {", ".join(known)}')
 
 # %% ../nbs/01_core.ipynb #92449d5e
 PARAMS_FORMAT = 1
@@ -278,13 +323,6 @@ def params_from_toml(
     infos, values = {f.name: f for f in cls.fields()}, {}
     for key, value in data.items(): values.update(value if isinstance(value, dict) else {key: value})
     for key in values:
-        if key not in infos: raise DataError(source, f'unknown parameter {key!r}{_closest(key, infos)}', f'known are: {", ".join(infos)}')
+        if key not in infos: raise DataError(source, f'unknown parameter {key!r}{closest(key, infos)}', f'known are: {", ".join(infos)}')
     try: return cls(**values)
     except ValueError as e: raise DataError(source, str(e), 'mend that value') from e
-
-
-def _closest(word, known):
-    "A hint for a mistyped word."
-    from difflib import get_close_matches
-    near = get_close_matches(str(word), list(known), 1)
-    return f' (did you mean {near[0]!r}?)' if near else ''
