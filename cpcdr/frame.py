@@ -13,7 +13,7 @@ import io
 from dataclasses import dataclass, field
 import numpy as np
 from PIL import Image
-from .core import check_shape, make_rng
+from .core import check_range, check_shape, make_rng, refuse_unknown
 
 # %% ../nbs/02_frame.ipynb #d536478e
 @dataclass(frozen=True)
@@ -26,21 +26,17 @@ class Camera:
     width: int  # pixels
     height: int # pixels
 
-    def __post_init__(self):
-        for k in ('fx', 'fy', 'cx', 'cy'):
-            v = float(getattr(self, k))
-            if not np.isfinite(v) or (k[0] == 'f' and v <= 0):
-                raise ValueError(f'camera {k}: expected a {"positive" if k[0] == "f" else "finite"} number of pixels, got {v}')
-            object.__setattr__(self, k, v)
-        for k in ('width', 'height'):
-            v = getattr(self, k)
-            if int(v) != v or v < 1: raise ValueError(f'camera {k}: expected a whole number of pixels from 1, got {v}')
-            object.__setattr__(self, k, int(v))
+    def __post_init__(self): _check_camera(self)
 
     @property
-    def K(self): return np.array([[self.fx, 0, self.cx], [0, self.fy, self.cy], [0, 0, 1]])
+    def K(self):
+        "(3, 3) matrix that takes points to pixels."
+        return np.array([[self.fx, 0, self.cx], [0, self.fy, self.cy], [0, 0, 1]])
+
     @property
-    def hfov(self): return float(np.degrees(np.arctan((self.cx + .5)/self.fx) + np.arctan((self.width - .5 - self.cx)/self.fx)))
+    def hfov(self):
+        "Horizontal field of view, degrees, from edge to edge."
+        return float(np.degrees(np.arctan((self.cx + .5)/self.fx) + np.arctan((self.width - .5 - self.cx)/self.fx)))
 
     def resize(self, width, height): return camera_resize(self, width, height)
     def crop(self, left, top, width, height): return camera_crop(self, left, top, width, height)
@@ -58,6 +54,27 @@ class Camera:
     @classmethod
     def guess(cls, width, height, fov=75.): return guess_camera(width, height, fov)
 
+# %% ../nbs/02_frame.ipynb #1b479730
+def _check_camera(
+    camera: Camera,
+) -> None:
+    "Numbers in their right types, or a ValueError that names the one that is wrong."
+    for k in ('fx', 'fy', 'cx', 'cy'):
+        v, kind = getattr(camera, k), 'positive' if k[0] == 'f' else 'finite'
+        try: number = float(v)
+        except (TypeError, ValueError): number = np.nan
+        if not np.isfinite(number) or (k[0] == 'f' and number <= 0):
+            raise ValueError(f'camera {k}: expected a {kind} number of pixels, got {v!r}')
+        object.__setattr__(camera, k, number)
+    for k in ('width', 'height'): object.__setattr__(camera, k, _pixels(f'camera {k}', getattr(camera, k)))
+
+
+def _pixels(name, v, least=1):
+    "A whole number of pixels, or a ValueError."
+    if isinstance(v, (str, bool)) or not np.isscalar(v) or int(v) != v or v < least:
+        raise ValueError(f'{name}: expected a whole number of pixels from {least}, got {v!r}')
+    return int(v)
+
 # %% ../nbs/02_frame.ipynb #3480f46f
 def camera_resize(
     camera: Camera,
@@ -65,6 +82,7 @@ def camera_resize(
     height: int, # new height, pixels
 ) -> Camera:
     "The camera of the same picture at another size; pixel edges, not centres, stay put."
+    width, height = _pixels('width', width), _pixels('height', height)
     sx, sy = width / camera.width, height / camera.height
     return Camera(camera.fx*sx, camera.fy*sy, (camera.cx + .5)*sx - .5, (camera.cy + .5)*sy - .5, width, height)
 
@@ -77,7 +95,8 @@ def camera_crop(
     height: int, # rows kept
 ) -> Camera:
     "The camera of a cut-out."
-    if left < 0 or top < 0 or left + width > camera.width or top + height > camera.height:
+    width, height = _pixels('crop width', width), _pixels('crop height', height)
+    if int(left) != left or int(top) != top or left < 0 or top < 0 or left + width > camera.width or top + height > camera.height:
         raise ValueError(f'crop: {width}x{height} at ({left}, {top}) leaves the image of {camera.width}x{camera.height}')
     return Camera(camera.fx, camera.fy, camera.cx - left, camera.cy - top, width, height)
 
@@ -97,7 +116,7 @@ def unproject(
         raise ValueError(f'depth is {size["W"]}x{size["H"]} but the camera is for {camera.width}x{camera.height}; use camera.resize')
     x = (np.arange(camera.width, dtype=np.float32) - np.float32(camera.cx)) / np.float32(camera.fx)
     y = (np.arange(camera.height, dtype=np.float32) - np.float32(camera.cy)) / np.float32(camera.fy)
-    z = depth.astype(np.float32)
+    z = np.asarray(depth, np.float32)
     return np.stack([x[None]*z, y[:, None]*z, z], -1)
 
 
@@ -118,6 +137,7 @@ def guess_camera(
 ) -> Camera:
     "A camera for pictures of unknown origin: square pixels, axis in the middle."
     if not 0 < fov < 180: raise ValueError(f'fov: expected degrees between 0 and 180, got {fov}')
+    width, height = _pixels('width', width), _pixels('height', height)
     f = width / 2 / np.tan(np.radians(fov) / 2)
     return Camera(f, f, (width - 1)/2, (height - 1)/2, width, height)
 
@@ -139,6 +159,7 @@ class Classes:
 
     @classmethod
     def from_dict(cls, d):
+        if not d.get('names'): raise ValueError('classes: no names; give {"names": [...], "colors": [[r, g, b], ...]}')
         names, colors = tuple(map(str, d['names'])), d.get('colors')
         if colors is None: colors = random_colors(len(names))
         if len(colors) != len(names): raise ValueError(f'classes: {len(names)} names but {len(colors)} colours; give one colour a name')
@@ -187,6 +208,7 @@ def colour_disp(
 ) -> np.ndarray:       # (H, W, 3) uint8
     "Disparity as colour: yellow near, violet far, black unknown."
     check_shape('disp', disp, 'H W')
+    disp = np.asarray(disp)
     near = np.percentile(disp[disp > 0], 99.5) if (disp > 0).any() else 1
     rgb = _SCALE[(255 * np.clip(disp / near, 0, 1)**gamma).astype(np.uint8)]
     return np.where((disp > 0)[..., None], rgb, np.uint8(0))
@@ -197,7 +219,7 @@ def colour_labels(
     classes: Classes = CITYSCAPES,
 ) -> np.ndarray:                    # (H, W, 3) uint8
     "Each class in its colour, void black."
-    check_shape('labels', labels, 'H W')
+    _check_ids('labels', labels, 255)
     table = np.zeros((256, 3), np.uint8)
     table[:len(classes)] = classes.colors
     return table[labels]
@@ -208,8 +230,15 @@ def colour_regions(
     seed: int = 0,
 ) -> np.ndarray:         # (H, W, 3) uint8
     "Each region in a colour of its own, the same for the same id."
-    check_shape('regions', regions, 'H W')
+    _check_ids('regions', regions)
     return random_colors(int(regions.max()) + 1, seed)[regions]
+
+
+def _check_ids(name, x, most=np.inf):
+    "ValueError unless `x` is a map of whole numbers from 0."
+    check_shape(name, x, 'H W')
+    if x.dtype.kind not in 'iu' or x.size == 0: raise ValueError(f'{name}: expected a map of whole numbers, got {x.dtype} of shape {x.shape}')
+    check_range(name, x, 0, most)
 
 # %% ../nbs/02_frame.ipynb #e877d856
 MAPS = dict(disp='float32', depth='float32', labels='uint8', instances='int32', regions='int32')
@@ -233,9 +262,18 @@ class Frame:
     source: str = field(default='', repr=False) # where it came from
 
     def __post_init__(self): check_frame(self)
+
     @property
-    def size(self): return self.image.shape[1], self.image.shape[0]
-    def replace(self, **changes): return Frame(**{**self.__dict__, **changes})
+    def size(self):
+        "Width and height of the image, pixels."
+        return self.image.shape[1], self.image.shape[0]
+
+
+    def replace(self, **changes):
+        "The same with some parts exchanged: frame.replace(disp=None)."
+        refuse_unknown('part of a frame', changes, self.__dict__)
+        return Frame(**{**self.__dict__, **changes})
+
     def resize(self, width, height): return frame_resize(self, width, height)
     def crop(self, left, top, width, height): return frame_crop(self, left, top, width, height)
     def flip(self): return frame_flip(self)
@@ -255,18 +293,31 @@ def check_frame(
     frame: Frame,
 ) -> None:
     "ValueError unless all parts of the frame fit each other."
-    size = check_shape(f'{frame.name}: image', frame.image, 'H W 3')
-    if frame.image.dtype != np.uint8: raise ValueError(f'{frame.name}: image: expected uint8, got {frame.image.dtype}')
-    wide = f'{size["W"]}x{size["H"]}'
+    at = frame.name
+    if not isinstance(at, str) or not at: raise ValueError(f'frame name: expected a relative path such as town/000012, got {at!r}')
+    _check_dtype(at, 'image', frame.image, 'H W 3', 'uint8')
+    wide = f'{frame.size[0]}x{frame.size[1]}'
     for key, dtype in {**MAPS, 'right': 'uint8'}.items():
         x = getattr(frame, key)
         if x is None: continue
+        _check_dtype(at, key, x, 'H W 3' if key == 'right' else 'H W', dtype)
         if x.shape[:2] != frame.image.shape[:2]:
-            raise ValueError(f'{frame.name}: {key} is {x.shape[1]}x{x.shape[0]} but the image is {wide}; they must have one size')
-        if x.dtype != dtype: raise ValueError(f'{frame.name}: {key}: expected {dtype}, got {x.dtype}')
+            raise ValueError(f'{at}: {key} is {x.shape[1]}x{x.shape[0]} but the image is {wide}; they must have one size')
+        if key != 'right': check_range(f'{at}: {key}', x, 0, 1 if key == 'disp' else _LARGEST)
     c = frame.camera
+    if c is not None and not isinstance(c, Camera): raise ValueError(f'{at}: camera: expected a Camera, got a {type(c).__name__}; make one with Camera(fx, fy, cx, cy, width, height)')
     if c is not None and frame.size != (c.width, c.height):
-        raise ValueError(f'{frame.name}: the camera is for {c.width}x{c.height} but the image is {wide}; use camera.resize or camera.crop')
+        raise ValueError(f'{at}: the camera is for {c.width}x{c.height} but the image is {wide}; use camera.resize or camera.crop')
+    if frame.pose is not None: check_shape(f'{at}: pose', frame.pose, '4 4')
+
+# %% ../nbs/02_frame.ipynb #34fabb26
+_LARGEST = float(np.finfo(np.float32).max) # infinity and NaN are not in range
+
+
+def _check_dtype(at, key, x, pattern, dtype):
+    "ValueError unless the part has the shape and the type that it must have."
+    check_shape(f'{at}: {key}', x, pattern)
+    if x.dtype != dtype: raise ValueError(f'{at}: {key}: expected {dtype}, got {x.dtype}; {key}.astype("{dtype}") if the values are right')
 
 # %% ../nbs/02_frame.ipynb #08d9f462
 def frame_picture(
@@ -300,7 +351,7 @@ def frame_resize(
     height: int, # pixels
 ) -> Frame:
     "The frame at another size, camera included."
-    if width < 1 or height < 1: raise ValueError(f'resize: expected a size from 1x1, got {width}x{height}')
+    width, height = _pixels('width', width), _pixels('height', height)
     new = {k: _nearest(getattr(frame, k), width, height) for k in MAPS if getattr(frame, k) is not None}
     for k in ('image', 'right'):
         if getattr(frame, k) is not None:
