@@ -15,7 +15,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / 'tests'))
-from lab import browser_page, lab_server, open_notebook, run_all, write_notebook
+from lab import fresh_page, lab_server, open_notebook, real_browser, run_all, write_notebook
 
 CELL = """import time
 from cpcdr.data import open_folder, samples
@@ -50,7 +50,7 @@ def percentile(x, p):
 
 def measure(steps=60, folder='', name='plane', width=1280, height=800):
     "Latencies in ms, the kernel's share, and one drag."
-    with tempfile.TemporaryDirectory() as home, lab_server(home) as (url, token), browser_page(width, height) as page:
+    with tempfile.TemporaryDirectory() as home, lab_server(home) as (url, token), real_browser() as browser, fresh_page(browser, width, height) as page:
         write_notebook(Path(home) / 'bench.ipynb', [CELL.format(folder=folder and str(Path(folder).resolve())), 'print(json.dumps(spans)) if (json := __import__("json")) else None'])
         open_notebook(page, url, token, 'bench.ipynb')
         run_all(page)

@@ -42,14 +42,21 @@ def lab_server(folder, seconds=60):
 
 
 @contextmanager
-def browser_page(width=1280, height=800):
-    "A page of a fresh headless Chromium."
+def real_browser():
+    "A headless Chromium; one a process, since Playwright allows no second one beside it."
     from playwright.sync_api import sync_playwright
     with sync_playwright() as p:
         browser = p.chromium.launch(executable_path=chromium(), args=FLAGS)
-        page = browser.new_page(viewport=dict(width=width, height=height))
-        yield page
+        yield browser
         browser.close()
+
+
+@contextmanager
+def fresh_page(browser, width=1280, height=800):
+    "A page that no visit before has touched."
+    page = browser.new_page(viewport=dict(width=width, height=height))
+    yield page
+    page.close()
 
 
 STATE = """() => { const p = window.jupyterapp?.shell.currentWidget; if (!p?.content?.widgets) return null;

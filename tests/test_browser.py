@@ -11,7 +11,7 @@ import zlib
 
 import numpy as np
 import pytest
-from lab import browser_page, chromium, lab_server, open_notebook, run_all, write_notebook
+from lab import chromium, fresh_page, lab_server, open_notebook, real_browser, run_all, write_notebook
 from streets import street
 
 from cpcdr.data import FolderWriter, open_folder, read_regions
@@ -31,13 +31,15 @@ def missing():
 
 @pytest.fixture(scope='module')
 def browser():
-    "A folder with a street in it, JupyterLab over it, and a page."
+    "Chromium, or a plain reason why not."
     if missing() and os.environ.get('CI'): pytest.fail(f'{missing()}, and CI must not go on without it')
     if missing(): pytest.skip(missing())
+    with real_browser() as browser: yield browser
 
 
 @pytest.fixture(scope='module')
 def home(tmp_path_factory):
+    "A folder with a street, parameters, and a notebook that tunes them."
     folder = tmp_path_factory.mktemp('home')
     writer = FolderWriter(folder/'street')
     for name in 'ab': writer.write(street(name, 512, 256))
@@ -49,7 +51,7 @@ def home(tmp_path_factory):
 @pytest.fixture(scope='module')
 def tuner(browser, home):
     "The page with a running tuner, and what the browser's console complained about."
-    with lab_server(home) as (url, token), browser_page() as page:
+    with lab_server(home) as (url, token), fresh_page(browser) as page:
         complaints = []
         page.on('pageerror', lambda e: complaints.append(str(e)))
         page.goto(f'{url}lab?token={token}'); page.wait_for_timeout(3000)   # a first visit, so that the next one is the second
@@ -209,7 +211,7 @@ def test_a_saved_notebook_holds_no_state(tuner, home):
 def test_the_notebook_runs_clean(browser, root, tmp_path, name):
     assert (root/'nbs'/f'{name}.ipynb').is_file(), f'nbs/{name}.ipynb is not there'
     shutil.copy(root/'nbs'/f'{name}.ipynb', tmp_path)
-    with lab_server(tmp_path) as (url, token), browser_page() as page:
+    with lab_server(tmp_path) as (url, token), fresh_page(browser) as page:
         open_notebook(page, url, token, f'{name}.ipynb')
         state = run_all(page, seconds=300)
         assert not [e for c in state['cells'] for e in c['errors']]

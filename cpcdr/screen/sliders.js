@@ -1,6 +1,6 @@
 // A panel of sliders made from a list of fields. While one moves, values go out with rest = false;
 // once it rests, once more with rest = true. What is sent is always the latest: older values are never queued.
-const MOVING = 450, RELEASED = 40; // ms without a change until values count as at rest
+const MOVING = 450, HELD = 1500, RELEASED = 40; // ms without a change until values count as at rest
 
 function make(name, className, parent, text) {
   const node = document.createElement(name);
@@ -26,7 +26,7 @@ function curve(field) {
 function render({ model, el }) {
   const panel = make('div', 'cpcdr-sliders', el), rows = new Map();
   panel.dataset.lmSuppressShortcuts = 'true'; // keys typed here are not commands of JupyterLab
-  let values = {}, timer = 0, count = 0;
+  let values = {}, timer = 0, count = 0, held = false;
 
   const send = (rest) => {
     model.set('change', { values: { ...values }, rest, count: ++count, stamp: Date.now() });
@@ -37,8 +37,12 @@ function render({ model, el }) {
     show(name);
     clearTimeout(timer);
     if (wait === MOVING) send(false);
-    timer = setTimeout(() => { timer = 0; send(true); }, wait);
+    timer = setTimeout(() => { timer = 0; send(true); }, wait === MOVING && held ? HELD : wait);
   };
+
+  // a hand that pauses with the slider held is still moving
+  const hold = (event) => { held = event.type === 'pointerdown' && event.target.type === 'range'; };
+  for (const type of ['pointerdown', 'pointerup', 'pointercancel']) panel.addEventListener(type, hold);
 
   const show = (name) => {
     const row = rows.get(name), value = values[name], base = model.get('base')[name];
