@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 from .core import DataError, as_data_error, write_json, write_text
 from .frame import CITYSCAPES, MAPS, TRAIN_TO_LABEL, Classes, Frame
-from .files import (FAR, PHOTOS, image_size, metric_disp, read_cityscapes_camera, read_cityscapes_depth, read_classes, read_depth, read_disp, read_image,
+from .files import (FAR, PHOTOS, metric_disp, read_cityscapes_camera, read_cityscapes_depth, read_classes, read_depth, read_disp, read_image,
                          read_instances, read_kitti_camera, read_kitti_poses, read_labels, read_plain_camera, read_pose, read_regions, region_note, save_png,
                          write_depth, write_disp, write_ids, write_image, write_instances, write_labels, write_regions)
 
@@ -215,10 +215,11 @@ def folder_frame(
     if name not in folder: raise KeyError(f'{name!r} is not in {folder.path}; its first name is {folder.names[0]!r}')
     want = lambda f: (fields is None or f in fields) and f in folder.files
     image = _file_of(folder, 'image', name)
-    size = image_size(image)
-    parts = _read_camera(folder, name, size, want)
-    for field in ('image', *MAPS, 'right'):
-        if field != 'image' and not want(field): continue
+    pixels = _read_field(folder, 'image', image, {})
+    size = pixels.shape[1::-1]
+    parts = dict(_read_camera(folder, name, size, want), image=pixels)
+    for field in (*MAPS, 'right'):
+        if not want(field): continue
         path = _file_of(folder, field, name)
         if path is None: continue
         x = _read_field(folder, field, path, parts)

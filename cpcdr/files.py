@@ -111,8 +111,7 @@ def _check_amounts(
         if x.dtype.itemsize < 2: raise DataError(path, f'is an 8-bit {what}: 256 steps are too few', f'save it as 16-bit PNG, value = round({what} * {scale:g})')
         if x.dtype != np.uint16: raise DataError(path, f'holds {x.dtype}', 'save uint16 PNG or a floating-point .npy')
         x = x.astype(np.float32) / np.float32(scale)
-    bad = ~np.isfinite(x) | (x < 0)
-    if bad.any(): raise DataError(path, f'{bad.sum()} of {bad.size} values are negative, NaN or infinite', f'write 0 where there is no {what}')
+    elif (bad := ~np.isfinite(x) | (x < 0)).any(): raise DataError(path, f'{bad.sum()} of {bad.size} values are negative, NaN or infinite', f'write 0 where there is no {what}')
     if not (x > 0).any(): raise DataError(path, f'holds no {what} at all: every pixel is 0', 'make it again or take it away')
     return np.ascontiguousarray(x, np.float32)
 
