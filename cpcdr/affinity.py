@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['SOFT', 'TERMS', 'prepare_disp', 'Surfaces', 'surfaces', 'plane_normals', 'distance_term', 'jump_term', 'plane_term',
-           'ground_plane', 'ground_height', 'ground_likeness', 'ground_term', 'colour_term', 'support_term',
-           'edge_terms', 'edge_weights']
+           'ground_plane', 'ground_height', 'ground_likeness', 'neighbours', 'decide_ground', 'ground_term',
+           'colour_term', 'support_term', 'edge_terms', 'edge_weights']
 
 # %% ../nbs/21_affinity.ipynb #9f1bc8c8
 from dataclasses import dataclass
@@ -295,6 +295,48 @@ def ground_likeness(
     return 1 / (1 + off**4 + tilt**4)
 
 
+@njit(cache=True, nogil=True)
+def neighbours(
+    edges, # (E, 2)
+    n,     # superpixels
+):         # (n + 1,) where each list starts, (2E,) neighbours, (2E,) edges to them
+    "Neighbour lists of a graph."
+    start = np.zeros(n + 1, np.int64)
+    for k in range(len(edges)):
+        start[edges[k, 0] + 1] += 1; start[edges[k, 1] + 1] += 1
+    for i in range(n): start[i + 1] += start[i]
+    fill, other, edge = start[:-1].copy(), np.empty(2*len(edges), np.int64), np.empty(2*len(edges), np.int64)
+    for k in range(len(edges)):
+        a, b = edges[k]
+        other[fill[a]] = b; edge[fill[a]] = k; fill[a] += 1
+        other[fill[b]] = a; edge[fill[b]] = k; fill[b] += 1
+    return start, other, edge
+
+
+@njit(cache=True, nogil=True)
+def _median(x, start, other):
+    "Each value replaced by the median of itself and its neighbours."
+    out = np.empty(len(x))
+    for i in range(len(x)):
+        k = start[i + 1] - start[i]
+        near = np.empty(k + 1)
+        near[0] = x[i]
+        for q in range(k): near[q + 1] = x[other[start[i] + q]]
+        near.sort()
+        out[i] = near[(k + 1)//2]
+    return out
+
+
+def decide_ground(
+    likeness: np.ndarray, # (N,) from 0 to 1
+    edges: np.ndarray,    # (E, 2)
+) -> np.ndarray:          # (N,) from 0 to 1, mostly near one of them
+    "Ask the neighbours twice (a median keeps borders, noise goes), then make up one's mind: x^3 against (1 - x)^3."
+    start, other, _ = neighbours(edges, len(likeness))
+    x = _median(_median(likeness, start, other), start, other)
+    return x**3 / (x**3 + (1 - x)**3)
+
+
 def ground_term(
     likeness: np.ndarray, # (N,)
     edges: np.ndarray,    # (E, 2)
@@ -351,7 +393,7 @@ def edge_terms(
     return {**terms, 'distance': trust * distance_term(s.points, s.spread, sp.edges),
             'jump': trust * jump_term(sp.labels, disp, sp.edges, s.disp, floor),
             'plane': trust * plane_term(s, sp.centers, sp.edges, floor),
-            'ground': trust * ground_term(like, sp.edges),
+            'ground': trust * ground_term(decide_ground(like, sp.edges), sp.edges),
             'support': trust * support_term(s.normals, sp.centers, sp.edges, horizon, H)}
 
 # %% ../nbs/21_affinity.ipynb #91f1831f

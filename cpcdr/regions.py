@@ -16,7 +16,7 @@ from numba import njit
 from .core import DataError, Params, check_shape, param
 from .frame import VOID, Camera, Frame, colour_regions
 from .superpixels import superpixels
-from .affinity import TERMS, edge_terms, edge_weights, prepare_disp
+from .affinity import TERMS, edge_terms, edge_weights, neighbours, prepare_disp
 from .mapequation import codelength, infomap_two_level, two_level
 
 # %% ../nbs/23_regions.ipynb #e137d383
@@ -30,20 +30,20 @@ class RegionParams(Params):
     far: float = param(.005, 'smallest disparity kept: what lies farther counts as this far', lo=1e-5, hi=.5, step=.001, group='depth')
     fill: str = param('row', 'holes take the farther neighbour in their row, or count as far', choices=('row', 'far'), group='depth')
     filled: float = param(0.05, 'what filled holes count against measured disparity; at 0 colour decides there', lo=0, hi=1, step=.05, group='depth')
-    noise: float = param(0.005, 'noise floor of disparity, as a share of its mean', lo=0, hi=1, step=.005, group='depth')
+    noise: float = param(0.01, 'noise floor of disparity, as a share of its mean', lo=0, hi=1, step=.005, group='depth')
     tolerance: float = param(.08, 'height off the ground that counts half as ground, in camera heights', lo=.005, hi=1, step=.005, group='depth')
-    distance: float = param(0.15, 'weight of the published 3-D distance', lo=0, hi=500, step=1, group='weights')
-    jump: float = param(5.0, 'weight of the disparity step at the border', lo=0, hi=500, step=1, group='weights')
-    plane: float = param(80.0, 'weight of what a common plane costs', lo=0, hi=500, step=1, group='weights')
-    ground: float = param(4., 'weight of ground meeting no ground', lo=0, hi=50, step=.1, group='weights')
-    colour: float = param(6.25, 'weight of the distance in Lab', lo=0, hi=100, step=.5, group='weights')
-    support: float = param(0.12, 'weight of upward surfaces meeting others', lo=0, hi=50, step=.1, group='weights')
-    bias: float = param(-3.0, 'where an edge starts when every term says "together"', lo=-20, hi=5, step=.1, group='weights')
+    distance: float = param(0.0, 'weight of the published 3-D distance', lo=0, hi=500, step=1, group='weights')
+    jump: float = param(6.0, 'weight of the disparity step at the border', lo=0, hi=500, step=1, group='weights')
+    plane: float = param(70.0, 'weight of what a common plane costs', lo=0, hi=500, step=1, group='weights')
+    ground: float = param(7.0, 'weight of ground meeting no ground', lo=0, hi=50, step=.1, group='weights')
+    colour: float = param(6.5, 'weight of the distance in Lab', lo=0, hi=100, step=.5, group='weights')
+    support: float = param(0.0, 'weight of upward surfaces meeting others', lo=0, hi=50, step=.1, group='weights')
+    bias: float = param(-3.1, 'where an edge starts when every term says "together"', lo=-20, hi=5, step=.1, group='weights')
     engine: str = param('linkage', 'what groups', choices=('mapequation', 'infomap', 'linkage', 'threshold'), group='grouping')
     go_on: float = param(.1, 'a group goes on to the next level if an edge out of it weighs less', lo=0, hi=1, step=.01, group='grouping')
-    threshold: float = param(0.3, 'engines `linkage` and `threshold`: what weighs less holds together', lo=0, hi=1, step=.01, group='grouping')
+    threshold: float = param(0.27, 'engines `linkage` and `threshold`: what weighs less holds together', lo=0, hi=1, step=.01, group='grouping')
     seed: int = param(0, 'seed of the grouping', lo=0, hi=2**31 - 1, group='grouping')
-    min_size: int = param(3, 'smaller regions join a neighbour', lo=1, hi=1000, unit='superpixels', group='cleaning')
+    min_size: int = param(5, 'smaller regions join a neighbour', lo=1, hi=1000, unit='superpixels', group='cleaning')
     join_sky: bool = param(False, 'pieces that lie as far as can be, above the horizon, are one sky', group='cleaning')
 
     @classmethod
@@ -264,21 +264,6 @@ def _next_sums(modules, edges, total, count):
 
 # %% ../nbs/23_regions.ipynb #eb4e63b8
 @njit(cache=True, nogil=True)
-def _neighbours(edges, n):
-    "For each node: where its list starts, its neighbours, and the edges to them."
-    start = np.zeros(n + 1, np.int64)
-    for k in range(len(edges)):
-        start[edges[k, 0] + 1] += 1; start[edges[k, 1] + 1] += 1
-    for i in range(n): start[i + 1] += start[i]
-    fill, other, edge = start[:-1].copy(), np.empty(2*len(edges), np.int64), np.empty(2*len(edges), np.int64)
-    for k in range(len(edges)):
-        a, b = edges[k]
-        other[fill[a]] = b; edge[fill[a]] = k; fill[a] += 1
-        other[fill[b]] = a; edge[fill[b]] = k; fill[b] += 1
-    return start, other, edge
-
-
-@njit(cache=True, nogil=True)
 def _lightest(first, after, groups, lists, weights, total, count, touched):
     "The group with the lowest mean edge weight to the one whose members start at `first`; -1 without neighbours."
     start, other, edge = lists
@@ -313,7 +298,7 @@ def merge_small(
         if head[g] < 0: head[g] = i
         else: after[tail[g]] = i
         tail[g] = i; size[g] += 1
-    lists, total, count, touched = _neighbours(edges, n), np.zeros(n), np.zeros(n, np.int64), np.zeros(n, np.int64)
+    lists, total, count, touched = neighbours(edges, n), np.zeros(n), np.zeros(n, np.int64), np.zeros(n, np.int64)
     for small in range(1, least):
         for r in range(n):
             if size[r] != small: continue
