@@ -12,6 +12,7 @@ __all__ = ['MATERIALS', 'CLASS', 'FLIP', 'make_look', 'Mesh', 'join', 'unit', 'f
            'around', 'tent', 'borrow', 'trace', 'colour', 'take_picture', 'develop', 'portrait']
 
 # %% ../nbs/13_light.ipynb #b94cf9e7
+import os
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -259,6 +260,8 @@ def disc(
 # %% ../nbs/13_light.ipynb #272ef584
 def raycaster(tri):
     "Open3D's ray caster over loose triangles (T, 3, 3)."
+    # in a notebook it would announce a window server that nobody needs
+    os.environ.setdefault('OPEN3D_DISABLE_WEB_VISUALIZER', 'true')
     import open3d as o3d
     scene = o3d.t.geometry.RaycastingScene(nthreads=1)
     if len(tri): scene.add_triangles(o3d.core.Tensor(np.ascontiguousarray(tri.reshape(-1, 3))), o3d.core.Tensor(np.arange(3*len(tri), dtype=np.uint32).reshape(-1, 3)))
