@@ -77,10 +77,10 @@ def _row_to_lab(rgb, linear, root, mix, f, out, y, pad):
         f[0, x] = root[(xr * r + xg * g + xb * b) >> s16]
         f[1, x] = root[(yr * r + yg * g + yb * b) >> s16]
         f[2, x] = root[(zr * r + zg * g + zb * b) >> s16]
-    for x in range(W):
-        out[0, y, x + pad] = np.float32(116) * f[1, x] - np.float32(16)
-        out[1, y, x + pad] = np.float32(500) * (f[0, x] - f[1, x])
-        out[2, y, x + pad] = np.float32(200) * (f[1, x] - f[2, x])
+    # plane after plane: stores that lie a multiple of 4096 bytes apart get into each other's way
+    for x in range(W): out[0, y, x + pad] = np.float32(116) * f[1, x] - np.float32(16)
+    for x in range(W): out[1, y, x + pad] = np.float32(500) * (f[0, x] - f[1, x])
+    for x in range(W): out[2, y, x + pad] = np.float32(200) * (f[1, x] - f[2, x])
 
 
 @njit(cache=True, nogil=True)
@@ -101,9 +101,9 @@ def _lab_planes(image, kernel, linear, root, mix, pad, out):
         out[:, y, W + pad:] = 1e30
 
 # %% ../nbs/20_superpixels.ipynb #ca88db4e
-def _to_lab(image, sigma, pad):
-    (H, W, _), kernel = image.shape, blur_kernel(sigma)
-    out = np.empty((3, H, W + 2 * pad), np.float32)
+def _to_lab(image, sigma, pad, out):
+    "Fill the planes `out` (3, H, W + 2 pad)."
+    kernel = blur_kernel(sigma)
     _lab_planes(image, kernel, _LINEAR, _ROOT, _MIX, pad, out)
     return out
 
@@ -120,7 +120,7 @@ def rgb_to_lab(
 ) -> np.ndarray:       # (3, H, W) float32: L 0..100, a and b about -100..100
     "CIE Lab planes of an image (sRGB, white D65)."
     _check_image(image)
-    return _to_lab(image, sigma, 0)
+    return _to_lab(image, sigma, 0, np.empty((3, *image.shape[:2]), np.float32))
 
 # %% ../nbs/20_superpixels.ipynb #57abbf30
 def seed_grid(
@@ -135,16 +135,24 @@ def seed_grid(
     return rows, int(np.clip(round(n / rows), 1, width))
 
 
-def _seeds(lab, pad, rows, cols):
-    "Centres in the middle of the cells, with the colour found there: (N, 5) float32 L, a, b, u, v; and each pixel's cell."
+def _work_space(H, W):
+    "Lab planes, distances and labels. One large array costs the system less than three; the gaps keep stores from meeting loads."
+    size, gap = H * W, 400
+    space = np.empty(5 * size + 2 * gap, np.float32)
+    cut = lambda k, n: space[k * size + max(k - 2, 0) * gap:][:n * size]
+    return cut(0, 3).reshape(3, H, W), cut(3, 1).reshape(H, W), cut(4, 1).view(np.int32).reshape(H, W)
+
+
+def _seeds(lab, labels, pad, rows, cols):
+    "Centres in the middle of the cells, with the colour found there: (N, 5) float32 L, a, b, u, v; `labels` becomes each pixel's cell."
     H, W = lab.shape[1], lab.shape[2] - 2 * pad
     v, u = (np.arange(rows) + .5) * H / rows - .5, (np.arange(cols) + .5) * W / cols - .5
     centers = np.empty((rows, cols, 5), np.float32)
     centers[..., 3], centers[..., 4] = u, v[:, None]
     centers[..., :3] = lab[:, (v + .5).astype(int)[:, None], (u + .5).astype(int) + pad].transpose(1, 2, 0)
-    labels = np.full((H, W + 2 * pad), -1, np.int32)
-    labels[:, pad:pad + W] = (np.arange(H) * rows // H)[:, None] * cols + np.arange(W) * cols // W
-    return centers.reshape(-1, 5), labels
+    labels[:] = -1
+    labels[:, pad:pad + W] = (np.arange(H) * rows // H * cols).astype(np.int32)[:, None] + (np.arange(W) * cols // W).astype(np.int32)
+    return centers.reshape(-1, 5)
 
 # %% ../nbs/20_superpixels.ipynb #952bb6f0
 _U = np.uintp  # numba checks signed indices for negative ones, which would keep it from using vectors
@@ -254,53 +262,51 @@ def _pieces(start, length, label, first):
 @njit(cache=True, nogil=True)
 def _piece_colours(lab, pad, start, length, first, label, piece, size, centers, least):
     "Colour of each piece: a fragment's own mean, or else the centre it was assigned to."
-    colour = np.zeros((len(size), 3), np.float32)
+    colour, owner = np.zeros((len(size), 3), np.float32), np.empty(len(size), np.int32)
     for y in range(len(first) - 1):
         for i in range(first[y], first[y + 1]):
             p = piece[i]
-            if size[p] >= least:
-                for c in range(3): colour[p, c] = centers[label[i], c]
-            else:
-                for x in range(start[i] + pad, start[i] + pad + length[i]):
-                    for c in range(3): colour[p, c] += lab[c, y, x] / size[p]
+            owner[p] = label[i]
+            if size[p] >= least: continue
+            for x in range(start[i] + pad, start[i] + pad + length[i]):
+                for c in range(3): colour[p, c] += lab[c, y, x] / size[p]
+    for p in range(len(size)):
+        if size[p] >= least:
+            for c in range(3): colour[p, c] = centers[owner[p], c]
     return colour
 
 
 @njit(cache=True, nogil=True)
-def _fragment_pairs(start, length, first, piece, size, least):
-    "Pairs of touching pieces, at least one of them smaller than `least`."
-    small, n = size < least, 0
-    pairs = np.empty((3 * len(start), 2), np.int32)
-    for y in range(len(first) - 1):
-        for i in range(first[y], first[y + 1] - 1):
-            pairs[n, 0], pairs[n, 1] = piece[i], piece[i + 1]
-            n += small[piece[i]] | small[piece[i + 1]]
-        if y == 0: continue
-        i, j = first[y - 1], first[y]
-        while i < first[y] and j < first[y + 1]:
-            a, b = piece[i], piece[j]
-            pairs[n, 0], pairs[n, 1] = a, b
-            n += (small[a] | small[b]) & (a != b)
-            end_i, end_j = start[i] + length[i], start[j] + length[j]
-            i, j = i + (end_i <= end_j), j + (end_j <= end_i)
+def _fragment_pairs(start, length, first, piece, size, least, painted):
+    "Pairs of a piece smaller than `least` and one that it touches, from the picture of the pieces."
+    (H, W), n, room = painted.shape, 0, 0
+    for i in range(len(start)): room += 2 * length[i] + 2 if size[piece[i]] < least else 0
+    pairs = np.empty((room, 2), np.int32)
+    for y in range(H):
+        for i in range(first[y], first[y + 1]):
+            a, begin, end = piece[i], start[i], start[i] + length[i]
+            if size[a] >= least: continue
+            if begin > 0: pairs[n, 0], pairs[n, 1], n = a, painted[y, begin - 1], n + 1
+            if end < W: pairs[n, 0], pairs[n, 1], n = a, painted[y, end], n + 1
+            for row in (y - 1, y + 1):
+                if row < 0 or row == H: continue
+                last = a
+                for x in range(begin, end):
+                    pairs[n, 0], pairs[n, 1] = a, painted[row, x]
+                    n += painted[row, x] != a and painted[row, x] != last
+                    last = painted[row, x]
     return pairs[:n]
 
 # %% ../nbs/20_superpixels.ipynb #a7f54eb2
 @njit(cache=True, nogil=True)
-def _offer(size, colour, nearest, to, a, b, least):
-    "Fragment `a` hears of neighbour `b` and remembers the one nearest in colour."
-    if size[a] >= least: return
-    d = (colour[a, 0] - colour[b, 0])**2 + (colour[a, 1] - colour[b, 1])**2 + (colour[a, 2] - colour[b, 2])**2
-    if d < nearest[a]: nearest[a], to[a] = d, b
-
-
-@njit(cache=True, nogil=True)
 def _merge_round(parent, size, pairs, colour, nearest, to, least):
-    "Every fragment joins its neighbour nearest in colour; returns the pairs that still concern a fragment."
-    for a, b in pairs:
-        _offer(size, colour, nearest, to, a, b, least)
-        _offer(size, colour, nearest, to, b, a, least)
-    for i in pairs.ravel():
+    "Every fragment joins its neighbour nearest in colour; returns the pairs of those that are still too small."
+    for p in range(len(pairs)):
+        a, b = pairs[p, 0], pairs[p, 1]
+        d = (colour[a, 0] - colour[b, 0])**2 + (colour[a, 1] - colour[b, 1])**2 + (colour[a, 2] - colour[b, 2])**2
+        if d < nearest[a]: nearest[a], to[a] = d, b
+    for p in range(len(pairs)):
+        i = pairs[p, 0]
         if to[i] < 0: continue
         a, b = _root(parent, i), _root(parent, to[i])
         if a != b: size[min(a, b)] = size[a] + size[b]
@@ -309,7 +315,7 @@ def _merge_round(parent, size, pairs, colour, nearest, to, least):
     n = 0
     for p in range(len(pairs)):
         a, b = _root(parent, pairs[p, 0]), _root(parent, pairs[p, 1])
-        if a != b and (size[a] < least or size[b] < least): pairs[n, 0], pairs[n, 1], n = a, b, n + 1
+        if a != b and size[a] < least: pairs[n, 0], pairs[n, 1], n = a, b, n + 1
     return pairs[:n]
 
 # %% ../nbs/20_superpixels.ipynb #a035c690
@@ -329,16 +335,18 @@ def _connect(labels, lab, pad, centers, least):
     start, length, label, first = _runs(labels)
     piece, size = _pieces(start, length, label, first)
     colour = _piece_colours(lab, pad, start, length, first, label, piece, size, centers, least)
-    pairs = _fragment_pairs(start, length, first, piece, size, least)
-    parent, n = np.arange(len(size)).astype(np.int32), 0
+    out, n = _paint(piece, start, length, first, labels.shape[1]), 0
+    pairs = _fragment_pairs(start, length, first, piece, size, least, out)
+    parent = np.arange(len(size)).astype(np.int32)
     nearest, to = np.full(len(size), np.inf, np.float32), np.full(len(size), -1, np.int32)
     while len(pairs): pairs = _merge_round(parent, size, pairs, colour, nearest, to, least)
     for i in range(len(parent)):
         r = parent[i]
         if r == i: parent[i], n = n, n + 1
         else: parent[i] = parent[r]
-    for i in range(len(piece)): piece[i] = parent[piece[i]]
-    return _paint(piece, start, length, first, labels.shape[1]), n
+    for y in range(out.shape[0]):
+        for x in range(out.shape[1]): out[y, x] = parent[out[y, x]]
+    return out, n
 
 # %% ../nbs/20_superpixels.ipynb #b74e3488
 def _slic(image, n, compactness, sigma, iterations):
@@ -350,9 +358,10 @@ def _slic(image, n, compactness, sigma, iterations):
     rows, cols = seed_grid(H, W, n)
     half_x, spacing = int(np.ceil(W / cols)), np.sqrt(H * W / (rows * cols))
     pad = 16 * ((2 * half_x + 15) // 16)
-    lab = _to_lab(image, sigma, pad)
-    centers, labels = _seeds(lab, pad, rows, cols)
-    best, sums, weight = np.empty(labels.shape, np.float32), np.empty((len(centers), 6)), np.float32((compactness / spacing)**2)
+    lab, best, labels = _work_space(H, W + 2 * pad)
+    _to_lab(image, sigma, pad, lab)
+    centers = _seeds(lab, labels, pad, rows, cols)
+    sums, weight = np.empty((len(centers), 6)), np.float32((compactness / spacing)**2)
     for i in range(iterations):
         if i: _update(lab, centers, labels, pad, sums)
         _assign(lab, centers, weight, best, labels, pad, H / rows, half_x)
