@@ -162,6 +162,16 @@ def test_a_photo_without_depth_says_so(t, tmp_path):
     assert not t.scene.flat and t.cloud.none.layout.display == 'none'
 
 
+def test_colour_alone_gets_more_weight_and_gives_it_back():
+    plain = street()
+    t = tune([plain.replace(disp=None), plain], FEW.replace(colour=.1), points=500)
+    assert t.params.colour == widgets.ALONE and 'raised' in said(t)
+    t.go(1)
+    assert t.params == FEW.replace(colour=.1) and said(t) == ''
+    t.go(0); t.params = t.params.replace(bias=-1.); t.go(1)
+    assert t.params.bias == -1. and t.params.colour == widgets.ALONE # what a hand changed stays
+
+
 def test_large_frames_are_thinned_for_the_screen_only():
     frame = street(width=1500, height=750)
     scene = Scene(frame, wide=640)
