@@ -127,10 +127,10 @@ def boxes(town, t):
     return np.array(out)
 
 
-@pytest.mark.parametrize('seed', range(40))
+@pytest.mark.parametrize('seed', range(16))
 def test_nobody_runs_into_anybody(seed):
     town = Town(seed)
-    for t in make_rng(seed, 'when').uniform(0, 120, 12):
+    for t in make_rng(seed, 'when').uniform(0, 120, 10):
         b = boxes(town, t)
         close = np.abs(b[:, None, :2] - b[None, :, :2]) < b[:, None, 2:] + b[None, :, 2:]
         hits = np.argwhere(np.triu(close.all(-1), 1))
