@@ -52,7 +52,7 @@ def _textured(
     mean = cv2.blur(x, (window, window), borderType=cv2.BORDER_REPLICATE)
     return cv2.blur(x*x, (window, window), borderType=cv2.BORDER_REPLICATE) - mean*mean > least**2
 
-
+# %% ../nbs/11_depth.ipynb #36e94b74
 def stereo_disparity(
     left: np.ndarray,        # (H, W, 3) uint8 RGB, rectified
     right: np.ndarray,       # (H, W, 3) uint8 RGB
@@ -65,7 +65,10 @@ def stereo_disparity(
     "Disparity by semi-global matching (Hirschmueller, PAMI 2008), confirmed from both sides."
     size = check_shape('left', left, 'H W 3')
     if left.shape != right.shape: raise ValueError(f'right: expected shape {left.shape} as left, got {right.shape}; both eyes must have one size')
-    if block < 1 or block % 2 == 0: raise ValueError(f'block: expected an odd number of pixels, got {block}')
+    for name, x in dict(left=left, right=right).items():
+        if x.dtype != np.uint8: raise ValueError(f'{name}: expected uint8 RGB, got {x.dtype}')
+    if block != int(block) or block < 1 or block % 2 == 0: raise ValueError(f'block: expected an odd number of pixels, got {block}')
+    if most is not None and not 0 < most < size['W']: raise ValueError(f'most: expected pixels above 0 and below the width {size["W"]}, got {most}')
     cv2 = _opencv()
     most = -(-max(16, most or size['W'] / 8) // 16) * 16
     l, r = (cv2.cvtColor(np.ascontiguousarray(x), cv2.COLOR_RGB2GRAY) for x in (left, right))

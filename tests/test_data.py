@@ -470,7 +470,7 @@ def test_a_full_disk_is_one_line(tmp_path, monkeypatch):
 def test_samples(part, root):
     if not (root/'data_samples'/part).is_dir(): pytest.skip(f'data_samples/{part} is not in this checkout')
     folder = samples(part)
-    assert folder.kind == 'plain' and len(folder) > 1 and folder.has >= {'image', 'disp', 'camera', 'labels'}
+    assert folder.kind == 'plain' and len(folder) > 1 and folder.has >= {'image', 'disp', 'camera', 'pose', *(('right',) if part == 'clip' else ('labels', 'instances'))}
     f = folder[0]
     assert f.camera and (f.disp > 0).all() and (part == 'scenes' or f.pose is not None)
 

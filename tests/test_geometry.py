@@ -8,7 +8,8 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from cpcdr import geometry
 from cpcdr.core import DataError
 from cpcdr.frame import Camera
-from cpcdr.geometry import (colour_normals, depth_to_disp, depth_to_points, disp_to_depth, disp_to_metres, fill_holes, open_window,
+from cpcdr.show import colour_normals
+from cpcdr.geometry import (depth_to_disp, depth_to_points, disp_to_depth, disp_to_metres, fill_holes, open_window,
                             points_to_normals, save_ply, to_open3d, transform_points)
 
 SHAPES = array_shapes(min_dims=2, max_dims=2, max_side=12)
