@@ -183,19 +183,18 @@ def make_homes(
     params: MixParams,
 ) -> Homes:
     "Frames brought to one size, their regions numbered through."
-    fitted = [fit_frame(f, params.width, params.height, params.fit) for f in frames]
-    bare = next((f for f in fitted if f.disp is None), None)
-    if bare is not None and params.depth_test:
-        raise DataError(bare.source or bare.name, 'has no disparity', 'make it with `cpcdr depth`, or mix with depth_test = false')
-    ids, names_of, boxes, start = [], [], [], 0
-    for f in fitted:
+    names, rgb, disp, ids, names_of, boxes, start = [], [], [], [], [], [], 0
+    for f in frames:
+        f = fit_frame(f, params.width, params.height, params.fit)
+        if f.disp is None and params.depth_test:
+            raise DataError(f.source or f.name, 'has no disparity', 'make it with `cpcdr depth`, or mix with depth_test = false')
         i, old, box = number_regions(f.regions)
-        ids.append(i + np.int32(start)); names_of.append(old); boxes.append(box)
+        near = np.ones(f.image.shape[:2], np.float32) if f.disp is None else np.where(f.disp > 0, f.disp, np.float32(1e-6))
+        for kept, x in zip((names, rgb, disp, ids, names_of, boxes), (f.name, f.image, near, i + np.int32(start), old, box)): kept.append(x)
         start += len(old)
-    rgb = np.stack([f.image for f in fitted])
-    disp = np.stack([np.ones(f.image.shape[:2], np.float32) if f.disp is None else np.where(f.disp > 0, f.disp, np.float32(1e-6)) for f in fitted])
-    frame_of = np.repeat(np.arange(len(fitted), dtype=np.int32), [len(n) for n in names_of])
-    return Homes(tuple(f.name for f in fitted), rgb, disp, np.stack(ids), frame_of, np.concatenate(names_of).astype(np.int64),
+    frame_of = np.repeat(np.arange(len(names), dtype=np.int32), [len(n) for n in names_of])
+    rgb = np.stack(rgb)
+    return Homes(tuple(names), rgb, np.stack(disp), np.stack(ids), frame_of, np.concatenate(names_of).astype(np.int64),
                  np.concatenate(boxes), make_levels(rgb, params.smallest))
 
 # %% ../nbs/30_copypaste.ipynb #d450a15b
@@ -515,7 +514,7 @@ def carry_out(
 
 
 def mix(
-    frames,                       # Frames with disparity and regions
+    frames,                       # Frames with disparity and regions; read one by one, if they come so
     params: MixParams = MixParams(),
     rng=0,                        # a generator, or a seed
 ) -> Mixed:

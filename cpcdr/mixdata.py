@@ -227,7 +227,7 @@ class MixData:
         "Item `key` before the last touch."
         frames = self.frames
         read = (lambda i: frames.frame(frames.names[i], {'disp', 'regions'})) if hasattr(frames, 'frame') else frames.__getitem__
-        return mix([read(int(i)) for i in self.partners(key)], self.params, make_rng(self.seed, 'plan', int(key)))
+        return mix((read(int(i)) for i in self.partners(key)), self.params, make_rng(self.seed, 'plan', int(key)))
 
 # %% ../nbs/31_mixdata.ipynb #a08f6284
 class EpochSampler:
@@ -251,11 +251,11 @@ def collate(
     if len(T) > 1: raise ValueError(f'items: expected one number of views, got {sorted(T)}; mix them with the same parameters')
     ids, image, item, regions, images = [], [], [], 0, 0
     for k, i in enumerate(items):
-        ids.append(i.ids + np.int32(regions * i.views))
+        ids.append(i.ids + np.int32(regions * i.views) if regions else i.ids)
         image.append(np.where(i.image >= 0, i.image + np.int32(images), np.int32(-1)))
         item.append(np.full(len(i.image), k, np.int32))
         regions, images = regions + len(i.image), images + len(i.rgb)
-    whole = lambda parts: torch.from_numpy(np.concatenate(parts))
+    whole = lambda parts: torch.from_numpy(np.concatenate(parts) if len(parts) > 1 else parts[0])
     return dict(rgb=whole([i.rgb for i in items]), ids=whole(ids), image=whole(image), matrix=whole([i.matrix for i in items]),
                 item=whole(item), views=T.pop(), keys=[i.key for i in items])
 

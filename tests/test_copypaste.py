@@ -270,7 +270,7 @@ def test_more_than_65535_regions_never_wrap(tmp_path):
 @pytest.mark.parametrize('bad, says', [
     (lambda f: f.replace(regions=None), 'has no regions'),
     (lambda f: f.replace(disp=None), 'has no disparity'),
-    (lambda f: f.replace(regions=f.regions - 5), 'expected ids from 0'),
+    (lambda f: f.replace(regions=f.regions - 5), 'regions: expected'),
 ])
 def test_what_is_missing_is_said_in_one_line(bad, says):
     with pytest.raises(ValueError, match=says) as e: mix([toy(0), bad(toy(1)), toy(2)], SMALL, 0)
