@@ -17,7 +17,7 @@ from .core import DataError, Params, check_shape, param
 from .frame import VOID, Camera, Frame, colour_regions
 from .superpixels import superpixels
 from .affinity import TERMS, edge_terms, edge_weights, neighbours, prepare_disp
-from .mapequation import codelength, infomap_two_level, two_level
+from .mapequation import infomap_two_level, two_level
 
 # %% ../nbs/23_regions.ipynb #e137d383
 @dataclass(frozen=True)

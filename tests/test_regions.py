@@ -6,10 +6,10 @@ from pathlib import Path
 
 from cpcdr.core import DataError
 from cpcdr.frame import Camera, Frame
-from cpcdr.regions import (PRESETS, RegionFinder, RegionParams, adjusted_rand, boundary_f, explain, find_regions, group_levels,
+from cpcdr.regions import (PRESETS, RegionFinder, RegionParams, adjusted_rand, boundary_f, explain, find_regions, group_levels, linkage_levels,
                            load_params, measures, merge_small, purity, renumber, threshold_levels, truth_segments)
 
-PARAMS = Path(__file__).resolve().parent.parent / 'data_samples' / 'params'
+PARAMS, EXPECTED = Path(__file__).resolve().parent.parent / 'data_samples' / 'params', Path(__file__).resolve().parent / 'expected'
 few = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
@@ -240,3 +240,58 @@ def test_unknown_parameters_are_refused(tmp_path):
     (tmp_path / 'x.toml').write_text('[weights]\ncolor = 3.0\n')
     with pytest.raises(DataError, match="unknown parameter 'color'.*colour"): load_params(tmp_path / 'x.toml')
     with pytest.raises(DataError, match='paper, street'): load_params(tmp_path / 'nothing.toml')
+
+
+@pytest.mark.parametrize('name,alike', [('paper', .7), ('street', .9)])
+def test_presets_reproduce(name, alike):
+    "What a preset made of a sample once, every eighth pixel; tolerant, for the paper's grouping is a lottery and machines round differently."
+    from cpcdr.data import samples
+    from cpcdr.files import read_regions
+    r = find_regions(samples()['town0055'], RegionParams.preset(name))
+    stored = read_regions(EXPECTED / f'{name}.png')
+    now = r.labels[4::8, 4::8]
+    assert adjusted_rand(now, stored) > alike
+    assert .8 < len(np.unique(now)) / len(np.unique(stored)) < 1.25
+
+
+def test_street_is_better_than_paper_on_the_samples():
+    from cpcdr.data import samples
+    got = {name: np.array([list(measures(find_regions(f, RegionParams.preset(name))).values())[2:] for f in samples()]).mean(0) for name in PRESETS}
+    assert (got['street'] > got['paper'] + [0, .05, .05]).all(), got   # purity, boundary F, ARI
+
+
+def test_threads_do_not_change_regions():
+    from concurrent.futures import ThreadPoolExecutor
+    frames = [street(seed=k) for k in range(6)]
+    alone = [find_regions(f, SMALL).labels for f in frames]
+    with ThreadPoolExecutor(3) as pool: together = list(pool.map(lambda f: find_regions(f, SMALL).labels, frames))
+    assert all((a == b).all() for a, b in zip(alone, together))
+
+
+@few
+@given(st.integers(2, 30), st.integers(0, 10**6), st.floats(.1, .9))
+def test_linkage_stops_where_no_pair_is_below(n, seed, t):
+    rng = np.random.default_rng(seed)
+    pairs = np.array([(i, j) for i in range(n) for j in range(i + 1, n)], np.int32)
+    edges = pairs[rng.random(len(pairs)) < .3].reshape(-1, 2)
+    w = rng.uniform(.02, .98, len(edges))
+    levels = linkage_levels(n, edges, w, t)
+    g = levels[-1].groups
+    means = {}
+    for (i, j), x in zip(g[edges], w):
+        if i != j: means.setdefault((min(i, j), max(i, j)), []).append(x)
+    assert all(np.mean(x) >= t - 1e-12 for x in means.values())
+    # levels on the way do not change the end
+    once = linkage_levels(n, edges, w, t, steps=1)[-1].groups
+    assert len(np.unique(np.stack([g, once], -1), axis=0)) == g.max() + 1 == once.max() + 1
+
+
+def test_explain_says_what_average_linkage_would_need():
+    f = street()
+    r = find_regions(f, SMALL.replace(engine='linkage'))
+    x = r.explain((60, 40), (20, 60))
+    assert not x.together
+    need = float(x.verdict.split('; at ')[1].split()[0])
+    above = find_regions(f, SMALL.replace(engine='linkage', threshold=min(1., need + .01), min_size=1))
+    below = find_regions(f, SMALL.replace(engine='linkage', threshold=need - .02, min_size=1))
+    assert above.explain((60, 40), (20, 60)).together and not below.explain((60, 40), (20, 60)).together
