@@ -128,8 +128,8 @@ def main():
                 'threshold': street.replace(engine='threshold', threshold=RIVAL)}
     rows = table(list(scenes(HELD_OUT, args.towns, args.frames, size)), settings)
     if args.json: print(json.dumps(rows, indent=1)); return
-    print(f'{"":12}{"disparity":10}{"regions":>9}{"purity":>9}{"boundary F":>12}{"ARI":>8}')
-    for r in rows: print(f'{r["params"]:12}{r["disparity"]:10}{r["count"]:9.0f}{r["purity"]:9.3f}{r["boundary_f"]:12.3f}{r["ari"]:8.3f}')
+    print(f'{"":14}{"disparity":10}{"regions":>9}{"purity":>9}{"boundary F":>12}{"ARI":>8}')
+    for r in rows: print(f'{r["params"]:14}{r["disparity"]:10}{r["count"]:9.0f}{r["purity"]:9.3f}{r["boundary_f"]:12.3f}{r["ari"]:8.3f}')
 
 
 if __name__ == '__main__': main()
