@@ -175,7 +175,7 @@ def _best_move(flow, books, i, a, seen, count, linked):
     if not alone and stay - _plogp(rest + out) - without - _module_bits(visits, out) > gain: best = -1
     return best
 
-
+# %% ../nbs/22_mapequation.ipynb #a560edf9
 @njit(cache=True, nogil=True)
 def _change(books, m, members, visits, leave):
     "Let module `m` have so many members, and so much time and flow more."
@@ -225,7 +225,7 @@ def _neighbour_modules(flow, modules, i, seen, linked):
         linked[m] += flow.along[e]
     return count
 
-
+# %% ../nbs/22_mapequation.ipynb #0297cf73
 @njit(cache=True, nogil=True)
 def _local_moves(flow, modules, seed):
     "Move nodes one at a time while that shortens the code; whoever's neighbour moved is asked again. Changes `modules`."

@@ -275,7 +275,7 @@ def _piece_colours(lab, pad, start, length, first, label, piece, size, centers, 
             for c in range(3): colour[p, c] = centers[owner[p], c]
     return colour
 
-
+# %% ../nbs/20_superpixels.ipynb #977c48eb
 @njit(cache=True, nogil=True)
 def _fragment_pairs(start, length, first, piece, size, least, painted):
     "Pairs of a piece smaller than `least` and one that it touches, from the picture of the pieces."
@@ -417,7 +417,7 @@ def _count_sides(labels, n, room):
         if used > room: break
     return sides, used
 
-
+# %% ../nbs/20_superpixels.ipynb #54eeb075
 @njit(cache=True, nogil=True)
 def _sorted_edges(sides, used):
     "The chains as rows, sorted by both ends."
