@@ -36,6 +36,7 @@ export: setup
 
 notebooks: export
 	@$(VENV)/python tools/notebooks.py run
+	@$(VENV)/python tools/readme.py
 
 samples: setup
 	@$(VENV)/python tools/samples.py

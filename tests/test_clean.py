@@ -47,3 +47,9 @@ def test_package_is_what_the_notebooks_export(tmp_path):
                  or (ROOT / 'cpcdr' / n).read_bytes() != (tmp_path / 'cpcdr' / n).read_bytes()]
     assert not different, f'make export would change {different}'
     assert (ROOT / 'pyproject.toml').read_text() == (tmp_path / 'pyproject.toml').read_text()
+
+
+def test_readme_is_what_the_index_says():
+    import readme
+    stale = [p.name for p, data in readme.render().items() if not p.exists() or p.read_bytes() != data]
+    assert not stale, f'python tools/readme.py would change {stale}'

@@ -20,11 +20,11 @@ def shown(source):
     return '\n'.join(line for line in lines if not line.startswith('#|')).strip()
 
 
-def output(out, name):
+def output(out, name, alt):
     "Markdown and the files one output needs."
     data = out.get('data', {})
     for kind, suffix in (('image/png', 'png'), ('image/jpeg', 'jpg')):
-        if kind in data: return f'![{name}](nbs/pictures/{name}.{suffix})', {PICTURES / f'{name}.{suffix}': base64.b64decode(data[kind])}
+        if kind in data: return f'![{alt}](nbs/pictures/{name}.{suffix})', {PICTURES / f'{name}.{suffix}': base64.b64decode(data[kind])}
     if 'text/markdown' in data: return data['text/markdown'], {}
     text = out.get('text') or data.get('text/plain', '')
     return (f'```\n{text.rstrip()}\n```' if text.strip() else ''), {}
@@ -37,8 +37,9 @@ def render():
         if cell.cell_type == 'markdown': parts.append(cell.source)
         elif cell.cell_type == 'code' and not cell.source.startswith('#| hide'):
             if code := shown(cell.source): parts.append(f'```python\n{code}\n```')
+            alt = next((line[7:].strip() for line in cell.source.splitlines() if line.startswith('#| alt:')), 'picture')
             for j, out in enumerate(cell.outputs):
-                text, more = output(out, f'index_{i}_{j}' if j else f'index_{i}')
+                text, more = output(out, f'index_{i}_{j}' if j else f'index_{i}', alt)
                 parts.append(text)
                 files.update(more)
     text = '<!-- written by tools/readme.py from nbs/index.ipynb -->\n\n' + '\n\n'.join(p for p in parts if p) + '\n'
