@@ -294,7 +294,7 @@ def ground_likeness(
     tilt = (slope/rise - 1) / .8 if rise > 0 else 0*slope + 9
     return 1 / (1 + off**4 + tilt**4)
 
-
+# %% ../nbs/21_affinity.ipynb #c09ed861
 @njit(cache=True, nogil=True)
 def neighbours(
     edges, # (E, 2)
@@ -326,7 +326,7 @@ def _median(x, start, other):
         out[i] = near[(k + 1)//2]
     return out
 
-
+# %% ../nbs/21_affinity.ipynb #c54ef1de
 def decide_ground(
     likeness: np.ndarray, # (N,) from 0 to 1
     edges: np.ndarray,    # (E, 2)

@@ -106,7 +106,7 @@ class Level:
     goes_on: np.ndarray # (groups,) whether the group is a node of the next level
     groups: np.ndarray  # (N,) after this level: group of each superpixel, over the whole image
 
-
+# %% ../nbs/23_regions.ipynb #0576b73c
 def group_levels(
     n: int,               # superpixels
     edges: np.ndarray,    # (E, 2)
@@ -236,7 +236,7 @@ def _link(n, edges, total, count, threshold):
         else: out[i] = out[_root(parent, i)]
     return out
 
-
+# %% ../nbs/23_regions.ipynb #2fcc7baf
 def linkage_levels(
     n: int,               # superpixels
     edges: np.ndarray,    # (E, 2)
@@ -362,6 +362,37 @@ class Regions:
     def _repr_png_(self): return self.frame.replace(regions=self.labels, depth=None)._repr_png_()
 
 # %% ../nbs/23_regions.ipynb #38d0742a
+_FIELDS = {f.name: f.group for f in RegionParams.fields()}
+_KEPT = 3   # settings remembered for each stage: enough to compare two and to go back one
+
+
+def _remember(kept, stage, params, groups, make):
+    "What `make()` gives, remembered for the last settings of these groups of parameters."
+    key = tuple(getattr(params, f) for f in _FIELDS if _FIELDS[f] in groups)
+    mine = kept.setdefault(stage, {})
+    value = mine.pop(key) if key in mine else make()
+    mine[key] = value
+    while len(mine) > _KEPT: mine.pop(next(iter(mine)))
+    return value
+
+
+def _group(sp, weights, params):
+    "Levels by the engine that was asked for."
+    if params.engine == 'threshold': return threshold_levels(sp.n, sp.edges, weights, params.threshold)
+    if params.engine == 'linkage': return linkage_levels(sp.n, sp.edges, weights, params.threshold)
+    cut = infomap_two_level if params.engine == 'infomap' else two_level
+    return group_levels(sp.n, sp.edges, weights, lambda n, e, s: cut(n, e, s, seed=params.seed), params.go_on)
+
+
+def _prepared(frame, params):
+    "Disparity as the terms see it; a complaint carries the frame's name."
+    try: return prepare_disp(frame.disp, params.far, params.fill)
+    except ValueError as e: raise DataError(frame.name, str(e)) from e
+
+# %% ../nbs/23_regions.ipynb #efc47901
+_BEFORE = ('superpixels', 'depth')   # groups of parameters that terms depend on
+
+
 class RegionFinder:
     "Finds the regions of one frame again and again, redoing only what a change of parameters touches."
     def __init__(self,
@@ -371,68 +402,41 @@ class RegionFinder:
         if frame.disp is None and not flat:
             raise DataError(frame.name, 'has no disparity, and regions are cut in depth', 'make one with `cpcdr depth` and lay it over with --with, or ask for colour only with flat')
         self.frame, self.flat, self._kept = frame, flat, {}
-        W, H = frame.size
-        self.camera = frame.camera or Camera.guess(W, H)
-
-    def _stage(self, name, params, groups, make):
-        "What `make()` gives, remembered for the last three settings of these groups of parameters."
-        key = tuple(getattr(params, f) for f in _FIELDS if _FIELDS[f] in groups)
-        kept = self._kept.setdefault(name, {})
-        value = kept.pop(key) if key in kept else make()
-        kept[key] = value
-        while len(kept) > 3: kept.pop(next(iter(kept)))
-        return value
+        self.camera = frame.camera or Camera.guess(*frame.size)
 
     def superpixels(self, params):
-        return self._stage('superpixels', params, ('superpixels',), lambda: superpixels(
+        return _remember(self._kept, 'superpixels', params, ('superpixels',), lambda: superpixels(
             self.frame.image, params.n_superpixels, params.compactness, params.sigma, params.iterations))
 
     def disp(self, params):
         "Disparity as the terms see it: without holes, clamped; None for colour only."
-        if self.flat: return None
-        return self._stage('disp', params, ('depth',), lambda: self._named(prepare_disp, self.frame.disp, params.far, params.fill))
+        return None if self.flat else _remember(self._kept, 'disp', params, ('depth',), lambda: _prepared(self.frame, params))
 
     def terms(self, params):
-        return self._stage('terms', params, ('superpixels', 'depth'), lambda: edge_terms(
-            self.superpixels(params), self.disp(params), self.camera, params.noise, params.tolerance,
-            None if params.fill == 'far' else self.frame.disp, params.filled))
+        measured = None if params.fill == 'far' else self.frame.disp
+        return _remember(self._kept, 'terms', params, _BEFORE, lambda: edge_terms(
+            self.superpixels(params), self.disp(params), self.camera, params.noise, params.tolerance, measured, params.filled))
 
     def weights(self, params):
-        return self._stage('weights', params, ('superpixels', 'depth', 'weights'), lambda: edge_weights(
+        return _remember(self._kept, 'weights', params, (*_BEFORE, 'weights'), lambda: edge_weights(
             self.terms(params), {t: getattr(params, t) for t in TERMS}, params.bias))
 
     def history(self, params):
-        return self._stage('history', params, ('superpixels', 'depth', 'weights', 'grouping'), lambda: _group(
+        return _remember(self._kept, 'history', params, (*_BEFORE, 'weights', 'grouping'), lambda: _group(
             self.superpixels(params), self.weights(params), params))
 
-    def __call__(self, params: RegionParams) -> Regions:
-        sp = self.superpixels(params)
-        weights, history = self.weights(params), self.history(params)
-        groups = merge_small(history[-1].groups, sp.edges, weights, params.min_size)
-        if params.join_sky and not self.flat: groups = self._join_sky(groups, params)
-        groups = renumber(groups)
-        return Regions(groups[sp.labels], groups, sp, weights, self.terms(params), history, params, self.frame)
+    def __call__(self, params: RegionParams) -> Regions: return _assemble(self, params)
 
-    def _join_sky(self, groups, params):
-        sp, disp = self.superpixels(params), self.disp(params)
-        mean = self._stage('mean', params, ('superpixels', 'depth'), lambda: np.bincount(sp.labels.ravel(), disp.ravel(), sp.n) / sp.sizes)
-        return join_far(groups, mean, sp.centers[:, 1], params.far, self.camera.cy)
-
-    def _named(self, f, *args):
-        "Call `f`; its complaint carries the frame's name."
-        try: return f(*args)
-        except ValueError as e: raise DataError(self.frame.name, str(e)) from e
-
-
-_FIELDS = {f.name: f.group for f in RegionParams.fields()}
-
-
-def _group(sp, weights, params):
-    "Levels by the engine that was asked for."
-    if params.engine == 'threshold': return threshold_levels(sp.n, sp.edges, weights, params.threshold)
-    if params.engine == 'linkage': return linkage_levels(sp.n, sp.edges, weights, params.threshold)
-    cut = infomap_two_level if params.engine == 'infomap' else two_level
-    return group_levels(sp.n, sp.edges, weights, lambda n, e, s: cut(n, e, s, seed=params.seed), params.go_on)
+# %% ../nbs/23_regions.ipynb #757cd186
+def _assemble(finder, params):
+    "Clean the last level and put everything into one object."
+    sp, weights, history = finder.superpixels(params), finder.weights(params), finder.history(params)
+    groups = merge_small(history[-1].groups, sp.edges, weights, params.min_size)
+    if params.join_sky and not finder.flat:
+        mean = _remember(finder._kept, 'mean', params, _BEFORE, lambda: np.bincount(sp.labels.ravel(), finder.disp(params).ravel(), sp.n) / sp.sizes)
+        groups = join_far(groups, mean, sp.centers[:, 1], params.far, finder.camera.cy)
+    groups = renumber(groups)
+    return Regions(groups[sp.labels], groups, sp, weights, finder.terms(params), history, params, finder.frame)
 
 # %% ../nbs/23_regions.ipynb #7850e93f
 def find_regions(
@@ -523,7 +527,7 @@ def _round(k, level, s, t):
         on.append(bool(level.goes_on[group]))
     return dict(level=k, groups=groups, same=groups[0] == groups[1], lightest=tuple(out), alive=tuple(alive), goes_on=tuple(on))
 
-
+# %% ../nbs/23_regions.ipynb #37f2883a
 def _lightest_path(r, s, t, together):
     "Edges from s to t that are as light as can be; inside their region where they share one."
     from scipy.sparse import csr_matrix
@@ -550,7 +554,7 @@ def _path_edge(r, k):
     parts = {t: float(getattr(r.params, t) * r.terms[t][k]) for t in TERMS if getattr(r.params, t)}
     return dict(edge=k, superpixels=(i, j), w=float(r.weights[k]), level=level, terms=parts)
 
-# %% ../nbs/23_regions.ipynb #37f2883a
+# %% ../nbs/23_regions.ipynb #05126096
 def _main_term(edge):
     "The term that speaks loudest against an edge, in words."
     if not edge['terms']: return 'no term has weight'
@@ -572,7 +576,7 @@ def _verdict(r, s, t, regions, rounds, edge):
     if not apart: return f'Together since level {level}: there the map equation put them into one group.' + link
     return f'Apart: {_ends(rounds)} (go-on threshold {p.go_on:g}).' + link
 
-
+# %% ../nbs/23_regions.ipynb #e4228482
 def _linkage_verdict(r, s, t, apart):
     "At which threshold average linkage would have decided otherwise."
     low, high = (r.params.threshold, 1.) if apart else (0., r.params.threshold)
