@@ -69,7 +69,8 @@ class Mesh:
         "Scaled, turned about the vertical (from z towards x), then shifted."
         c, s = np.cos(heading), np.sin(heading)
         R = np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]], np.float32).T
-        return Mesh((self.tri * np.float32(scale)) @ R + np.asarray(at, np.float32), self.nrm @ R,
+        turned = lambda X: (X.reshape(-1, 3) @ R).reshape(X.shape)      # one large product, not one for each triangle
+        return Mesh(turned(self.tri * np.float32(scale)) + np.asarray(at, np.float32), turned(self.nrm),
                     self.uv, self.look, self.looks, self.label, self.inst)
 
 # %% ../nbs/13_light.ipynb #d6c26db6

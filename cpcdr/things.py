@@ -167,6 +167,7 @@ def person(
     rng,
     phase: float = 0.,   # of the step, radians
     pose: str = 'walk',  # 'walk', 'stand' or 'ride'
+    fine: bool = True,   # False for somebody far away: a third of the triangles
 ) -> Mesh:
     "Somebody, facing +z, feet on y = 0 (saddle height for riders): limbs are tubes hung on a skeleton."
     h, wide = rng.uniform(1.5, 1.92), rng.uniform(.9, 1.15)
@@ -187,25 +188,25 @@ def person(
             bend = max(0, -a) * .9
             hip_at = np.array([s*.085*wide, hip, 0]); knee = hip_at + .25*h*np.array([0, -np.cos(a*.8), np.sin(a*.8)])
             foot = knee + .245*h*np.array([0, -np.cos(a - bend), np.sin(a - bend)]) + [0, .03, 0]
-        out.append(tube([hip_at, (hip_at + knee)/2, knee, (knee + foot)/2 + [0, .03, -.01], foot], np.array([.095, .085, .062, .058, .042]) * wide, low, 7))
-        out.append(ball(foot + [0, -.02, .05], (.045, .045, .125), shoe, 4))
+        out.append(tube([hip_at, (hip_at + knee)/2, knee, (knee + foot)/2 + [0, .03, -.01], foot], np.array([.095, .085, .062, .058, .042]) * wide, low, 7 if fine else 4))
+        out.append(ball(foot + [0, -.02, .05], (.045, .045, .125), shoe, 4 if fine else 3))
         sh = np.array([s*.17*wide, hip + .275*h, 0.]); lean = .22 if pose == 'ride' else 0.
         sh[2] += lean; ea = -a * .9 + (pose == 'stand') * rng.uniform(-.2, .5)
         if pose == 'ride': elbow, hand = sh + [s*.10, -.22, .16], np.array([s*.24, hip + .17, .52])
         else:
             elbow = sh + .17*h*np.array([s*.12, -np.cos(ea), np.sin(ea)]); hand = elbow + .15*h*np.array([0, -np.cos(ea + .35), np.sin(ea + .35)])
-        out += [tube([sh, elbow, hand], np.array([.057, .047, .035]) * wide, top if long or s else skin, 6), ball(hand, .045, skin, 3)]
-    return join(out + torso(h, hip, wide, lean, top, low, skin, hair, skirt and pose != 'ride', pack, cap, rng))
+        out += [tube([sh, elbow, hand], np.array([.057, .047, .035]) * wide, top if long or s else skin, 6 if fine else 4), ball(hand, .045, skin, 3)]
+    return join(out + torso(h, hip, wide, lean, top, low, skin, hair, skirt and pose != 'ride', pack, cap, rng, fine))
 
 # %% ../nbs/14_things.ipynb #2057e2d1
-def torso(h, hip, wide, lean, top, low, skin, hair, skirt, pack, cap, rng) -> list:
+def torso(h, hip, wide, lean, top, low, skin, hair, skirt, pack, cap, rng, fine) -> list:
     "Trunk, neck and head, and what people wear on them."
     up = np.array([-.03, .06, .16, .235, .285, .315]) * h
     spine = np.stack([0*up, hip + up, lean * np.clip(up / (.3*h), 0, 1) - .12 * (lean > 0) * (up < .1*h)], -1)
     r = np.array([(.15, .11), (.15, .115), (.145, .105), (.17, .115), (.145, .095), (.06, .06)]) * wide
     head = np.array([0, hip + .41*h, lean * 1.25 + .01])
-    out = [tube(spine, r, top, 10), tube([head - [0, .14, .01], head - [0, .03, 0]], .052, skin, 6), ball(head, (.075, .108, .092), skin, 6)]
-    out.append(ball(head + [0, .028, -.018], (.086, .094, .092), hair, 5))
+    out = [tube(spine, r, top, 10 if fine else 5), tube([head - [0, .14, .01], head - [0, .03, 0]], .052, skin, 6 if fine else 4), ball(head, (.075, .108, .092), skin, 6 if fine else 3)]
+    out.append(ball(head + [0, .028, -.018], (.086, .094, .092), hair, 5 if fine else 3))
     if cap: out.append(ball(head + [0, .045, 0], (.092, .085, .108), make_look('cloth', clothes(rng)), 5))
     if pack: out.append(ball((0, hip + .2*h, lean*.7 - .17), (.15, .22, .10), make_look('cloth', clothes(rng), None, 1), 5))
     if skirt: out.append(tube([(0, hip + .08*h, 0), (0, hip - .08*h, 0), (0, hip - .22*h, 0)], np.array([(.15, .11), (.2, .17), (.23, .20)]) * wide, low, 10))
@@ -216,15 +217,16 @@ def bicycle(
     rng,
     motor: bool = False,    # a motorcycle or scooter instead
     phase: float = 0.,
+    fine: bool = True,      # False for one far away
 ) -> Mesh:
     "Two wheels in line, facing +z."
     paint = make_look('paint', PAINTS[rng.integers(len(PAINTS))], None, 0, 0, 0, 9, 9)
     dark = make_look('plain', (.05, .05, .055))
     r, base, thick = (.31, .68, .055) if motor else (.34, .52, .022)
-    out, a = [], np.linspace(0, 2*np.pi, 21)
+    out, a = [], np.linspace(0, 2*np.pi, 21 if fine else 13)
     for z in (-base, base):
         ring = np.stack([0*a, r + np.sin(a)*(r - thick), z + np.cos(a)*(r - thick)], -1)
-        out.append(tube(ring, thick, dark, 5, ends=False))
+        out.append(tube(ring, thick, dark, 5 if fine else 3, ends=False))
         spokes = phase + np.arange(4) * np.pi/4
         out += [tube([(0, r + np.sin(b)*(r - .03), z + np.cos(b)*(r - .03)), (0, r - np.sin(b)*(r - .03), z - np.cos(b)*(r - .03))], .006 if not motor else .02, make_look('plain', (.55, .55, .57)), 3, ends=False) for b in spokes]
     if motor:
@@ -238,10 +240,10 @@ def bicycle(
     out += [tube([(-.26, 1.03, .28), (0, 1.0, .35), (.26, 1.03, .28)], .013, dark, 5), ball((0, .90, -.22), (.07, .03, .13), dark, 4)]
     return join(out + ([box((.3, .22, .3), make_look('planks', (.45, .33, .2)), (0, .88, .5))] if rng.random() < .25 else []))
 
-def cyclist(rng, motor: bool, phase: float):    # -> (machine, rider)
+def cyclist(rng, motor: bool, phase: float, fine: bool = True):    # -> (machine, rider)
     "A machine and the person on it."
     seat = .80 if motor else .88
-    return bicycle(rng, motor, phase), person(rng, 0. if motor else phase, 'ride').move((0, seat, -.1))
+    return bicycle(rng, motor, phase, fine), person(rng, 0. if motor else phase, 'ride', fine).move((0, seat, -.1))
 
 # %% ../nbs/14_things.ipynb #7e583225
 def leaves(

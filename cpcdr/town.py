@@ -512,25 +512,27 @@ def traffic(
     return out
 
 # %% ../nbs/03_town.ipynb #6b5eceef
-@lru_cache(512)
-def mover_mesh(seed: int, kind: str, key: int, step: int) -> Mesh:
-    "A mover's triangles at one of 16 moments of its step."
+@lru_cache(1024)
+def mover_mesh(seed: int, kind: str, key: int, step: int, fine: bool) -> Mesh:
+    "A mover's triangles at one of 16 moments of its step; far away 8 moments and fewer triangles do."
     rng, phase = make_rng(seed, 'body', key), step * 2*np.pi/16
-    if kind == 'person': return person(rng, phase).tag('person', key)
+    if kind == 'person': return person(rng, phase, fine=fine).tag('person', key)
     if kind in ('bicycle', 'motor'):
-        machine, rider = cyclist(rng, kind == 'motor', phase)
+        machine, rider = cyclist(rng, kind == 'motor', phase, fine)
         return join([machine.tag('motorcycle' if kind == 'motor' else 'bicycle', key), rider.tag('rider', key + 2**23)])
     m = vehicle(rng, kind)
     return Mesh(m.tri, m.nrm, m.uv, m.look, m.looks, m.label, np.full(len(m), key, np.int32))
 
 def moving(town: Town, t: float) -> tuple:     # (Mesh, [Mover])
     "All traffic at one moment."
-    movers, out = traffic(town, t), []
+    movers, out, me = traffic(town, t), [], own_s(town, t)
     for m in movers:
         on_walk = m.kind == 'person' and not any(g and g[0] < m.s < g[1] for g in [gap(town, int(m.s // CHUNK))])
         p, th = town.place(m.s, m.x, .12 * on_walk)
         if m.length > 15: th = town.place(m.s, m.x)[1]
-        body = mover_mesh(town.seed, m.kind, m.key, int(m.phase / (2*np.pi) * 16) % 16 if m.kind in ('person', 'bicycle') else 0)
+        near = m.s - me < 40 or m.kind not in ('person', 'bicycle', 'motor')
+        step = int(m.phase / (2*np.pi) * 16) % 16 if m.kind in ('person', 'bicycle') else 0
+        body = mover_mesh(town.seed, m.kind, m.key, step if near else step//2*2, near)
         out.append(body.move(p, th + m.turn))
     if not out: return None, movers
     mesh = join(out)
