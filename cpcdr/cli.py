@@ -270,7 +270,7 @@ def mix_prepare(work):
     keep_params(work.out/'mix.toml', work.params)
     write_mix_info(work.out/'mix.json', work.data, work.items)
 
-
+# %% ../nbs/70_cli.ipynb #b0d1ea05
 def mix_kept(work, name):
     "The note of a finished item, None where it must be made."
     from cpcdr.mixdata import read_views

@@ -185,7 +185,7 @@ def _finish(rgb, ids, gain, cuts, recipes, mean, std, out, out_ids):
         recolour_buffer(buf, alpha, H*W, H, W, recipes[m], spare)
         for c in range(3): shift_type(buf[c], _1/std[c], -mean[c]/std[c], buf[c])
 
-
+# %% ../nbs/31_mixdata.ipynb #729f05ba
 def finish(
     mixed: Mixed,
     params: MixParams,
