@@ -66,10 +66,13 @@ def _list_plain(root: Path, need_rgb=True):
     return table
 
 
+def _folders_in(root): return sorted(d for d in root.iterdir() if d.is_dir() and d.name[0] != '.')
+
+
 def _list_photos(root: Path):
     "A folder of nothing but pictures."
     known = {'rgb', *PLAIN.values(), *_CITYSCAPES.values(), 'leftImg8bit_sequence', 'sequences', 'image_02', 'training'}
-    if any((root/k).is_dir() for k in known): return None
+    if any((d/k).is_dir() for d in (root, *_folders_in(root)) for k in known): return None
     table = {'image': _files(root)}
     if (root/'camera.json').is_file(): table['camera'] = {n: root/'camera.json' for n in table['image']}
     return table if table['image'] else None
@@ -164,6 +167,8 @@ def list_folder(
         photos = {} if fits else _list_photos(root)
         if len(fits) > 1: raise DataError(path, f'can be read as {" and as ".join(fits)}; seen: {_seen(root)}', 'open the part that you mean')
         results = [d for d in PLAIN.values() if (root/d).is_dir()]
+        inside = next((d.name for d in _folders_in(root) if (d/'rgb').is_dir()), None)
+        if not fits and not photos and inside: raise DataError(path, f'is no data folder; seen: {_seen(root)}', f'open one of the data folders inside, such as {inside}')
         if not fits and not photos: raise DataError(path, f'is no data folder; seen: {_seen(root)}',
             f'it has {results[0]}/ but no rgb/: open the folder with the images and lay this one over it (--with)' if results else f'looked for {_LOOKED}')
     except OSError as e: raise as_data_error(path, e) from e

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['VOID', 'CITYSCAPES', 'TRAIN_TO_LABEL', 'LABEL_TO_TRAIN', 'LABEL_TO_27', 'MAPS', 'Camera', 'camera_resize',
            'camera_crop', 'camera_flip', 'unproject', 'project', 'guess_camera', 'Classes', 'random_colors',
-           'colour_disp', 'colour_labels', 'colour_regions', 'Frame', 'check_frame', 'frame_picture', 'frame_resize',
-           'frame_crop', 'frame_flip']
+           'colour_disp', 'colour_labels', 'colour_regions', 'Frame', 'check_frame', 'frame_replace', 'frame_picture',
+           'frame_resize', 'frame_crop', 'frame_flip']
 
 # %% ../nbs/02_frame.ipynb #85b6b1cd
 import io
@@ -262,18 +262,10 @@ class Frame:
     source: str = field(default='', repr=False) # where it came from
 
     def __post_init__(self): check_frame(self)
-
     @property
-    def size(self):
-        "Width and height of the image, pixels."
-        return self.image.shape[1], self.image.shape[0]
+    def size(self): return self.image.shape[1], self.image.shape[0] # width, height
 
-
-    def replace(self, **changes):
-        "The same with some parts exchanged: frame.replace(disp=None)."
-        refuse_unknown('part of a frame', changes, self.__dict__)
-        return Frame(**{**self.__dict__, **changes})
-
+    def replace(self, **changes): return frame_replace(self, **changes)
     def resize(self, width, height): return frame_resize(self, width, height)
     def crop(self, left, top, width, height): return frame_crop(self, left, top, width, height)
     def flip(self): return frame_flip(self)
@@ -309,6 +301,15 @@ def check_frame(
     if c is not None and frame.size != (c.width, c.height):
         raise ValueError(f'{at}: the camera is for {c.width}x{c.height} but the image is {wide}; use camera.resize or camera.crop')
     if frame.pose is not None: check_shape(f'{at}: pose', frame.pose, '4 4')
+
+# %% ../nbs/02_frame.ipynb #6836b201
+def frame_replace(
+    frame: Frame,
+    **changes, # parts by name: disp=None takes the disparity out
+) -> Frame:
+    "The same frame with some parts exchanged."
+    refuse_unknown('part of a frame', changes, frame.__dict__)
+    return Frame(**{**frame.__dict__, **changes})
 
 # %% ../nbs/02_frame.ipynb #34fabb26
 _LARGEST = float(np.finfo(np.float32).max) # infinity and NaN are not in range
