@@ -15,6 +15,7 @@ import numpy as np
 from numba import njit
 from .core import DataError, make_rng, param
 from .frame import Frame
+from .geometry import fill_holes
 from .recolour import ColorParams, draw_recipes, mirror_index, recolour_buffer
 
 _0, _1 = np.float32(0), np.float32(1) # a plain 1 would turn float32 arithmetic into float64
@@ -29,6 +30,7 @@ class MixParams(ColorParams):
     first: int = param(2, 'pastes of each region in round 1', lo=0, hi=32, group='mix')
     second: int = param(4, 'pastes of each region in round 2', lo=0, hi=32, group='mix')
     fit: str = param('stretch', 'frames of another shape are stretched, or cut in the middle', choices=('stretch', 'cut'), group='mix')
+    fill: str = param('far', 'holes in disparity count as far, or take the farther neighbour in their row', choices=('far', 'row'), group='mix')
     min_height: int = param(16, 'lower regions are not pasted', lo=1, hi=1000, unit='px', group='which regions')
     min_width: int = param(6, 'narrower regions are not pasted', lo=1, hi=1000, unit='px', group='which regions')
     min_side: int = param(32, 'nor those with both sides shorter than this', lo=1, hi=1000, unit='px', group='which regions')
@@ -188,6 +190,7 @@ def make_homes(
         f = fit_frame(f, params.width, params.height, params.fit)
         if f.disp is None and params.depth_test:
             raise DataError(f.source or f.name, 'has no disparity', 'make it with `cpcdr depth`, or mix with depth_test = false')
+        if params.fill == 'row' and f.disp is not None and f.disp.any(): f = f.replace(disp=fill_holes(f.disp))
         i, old, box = number_regions(f.regions)
         near = np.ones(f.image.shape[:2], np.float32) if f.disp is None else np.where(f.disp > 0, f.disp, np.float32(1e-6))
         for kept, x in zip((names, rgb, disp, ids, names_of, boxes), (f.name, f.image, near, i + np.int32(start), old, box)): kept.append(x)

@@ -249,9 +249,10 @@ def test_frames_of_any_size_and_camera_mix():
 def test_disparity_with_holes_is_far_not_near():
     frames = [toy(j) for j in range(3)]
     holes = [f.replace(disp=np.where(make_rng(j).random(f.disp.shape) < .3, np.float32(0), f.disp)) for j, f in enumerate(frames)]
-    homes = make_homes(holes, SMALL)
-    assert homes.disp.min() == np.float32(1e-6)
+    assert make_homes(holes, SMALL).disp.min() == np.float32(1e-6)
+    assert make_homes(holes, SMALL.replace(fill='row')).disp.min() > 1e-3
     none = [f.replace(disp=np.zeros_like(f.disp)) for f in frames]
+    for fill in ('far', 'row'): assert np.isfinite(mix(none, SMALL.replace(fill=fill), 0).rgb).all()
     assert np.isfinite(mix(none, SMALL, 0).rgb).all() and np.isfinite(finish(mix(holes, SMALL, 0), SMALL, make_rng(0)).rgb).all()
 
 
