@@ -17,7 +17,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
-from cpcdr.doctor import has_browser, missing_libraries  # noqa: E402  it needs nothing but Python
+from cpcdr.doctor import can_load, has_browser, missing_libraries  # noqa: E402  it needs nothing but Python
 
 VENV = ROOT / '.venv'
 STAMPS = VENV / 'cpcdr-setup'
@@ -45,8 +45,10 @@ def has_venv():
 def missing_packages(tests):
     "Debian packages that this machine still needs."
     found = [] if has_venv() else ['python3-venv']
-    browser = tests and sys.platform == 'linux' and not has_browser()
-    return found + missing_libraries() + ['chromium', 'fonts-dejavu-core'] * browser
+    found += missing_libraries()
+    if not tests or sys.platform != 'linux': return found
+    if not can_load('libatomic.so.1'): found.append('libatomic1')  # what drives the browser needs it
+    return found if has_browser() else found + ['chromium', 'fonts-dejavu-core']
 
 
 def install_system(tests):
