@@ -461,7 +461,7 @@ def region_card(
     if r.frame.disp is not None:
         d = r.frame.disp[mask]
         card['unknown'] = float((d <= 0).mean())
-        if (d > 0).any(): card['depth'] = tuple(1 / np.percentile(d[d > 0], (95, 50, 5)))
+        if (d > 0).any(): card['depth'] = tuple(float(round(z, 3)) for z in 1 / np.percentile(d[d > 0], (95, 50, 5)))
     a, b = r.groups[r.edges].T
     other, w = np.where(a == region, b, a), r.weights
     cross = (a != b) & ((a == region) | (b == region))
@@ -496,7 +496,7 @@ def explain(
     s, t = (_superpixel_at(r, p) for p in (a, b))
     regions = int(r.groups[s]), int(r.groups[t])
     together = regions[0] == regions[1]
-    rounds = [_round(k, level, s, t) for k, level in enumerate(r.history)]
+    rounds = [_round(r, k, level, s, t) for k, level in enumerate(r.history)]
     path = [_path_edge(r, k) for k in _lightest_path(r, s, t, together)]
     # what decides: when apart the heaviest edge that crosses a border, when together the weakest link
     candidates = [k for k, e in enumerate(path) if together or e['level'] is None] or range(len(path))
@@ -512,20 +512,26 @@ def _superpixel_at(r, p):
     return int(r.superpixels.labels[v, u])
 
 
-def _round(k, level, s, t):
+def _lightest_out(r, level, s):
+    "The lowest weight out of a superpixel's group after a level: of an edge, or for average linkage the mean of a border."
+    if r.params.engine == 'linkage': edges, weights, groups, mine = r.edges, r.weights, level.groups, level.groups[s]
+    else: edges, weights, groups, mine = level.edges, level.weights, level.modules, level.modules[level.node[s]]
+    i, j = groups[edges].T
+    cross = (i != j) & ((i == mine) | (j == mine))
+    if not cross.any(): return None
+    if r.params.engine != 'linkage': return float(weights[cross].min())
+    other = np.where(i == mine, j, i)[cross]
+    count = np.bincount(other)
+    return float((np.bincount(other, weights[cross])[count > 0] / count[count > 0]).min())
+
+
+def _round(r, k, level, s, t):
     "What one level did with two superpixels."
     groups = int(level.groups[s]), int(level.groups[t])
-    out, alive, on = [], [], []
-    for x in (s, t):
-        node = level.node[x]
-        alive.append(node >= 0)
-        if node < 0: out.append(None); on.append(False); continue
-        group = level.modules[node]
-        i, j = level.modules[level.edges].T
-        cross = (i != j) & ((i == group) | (j == group))
-        out.append(float(level.weights[cross].min()) if cross.any() else None)
-        on.append(bool(level.goes_on[group]))
-    return dict(level=k, groups=groups, same=groups[0] == groups[1], lightest=tuple(out), alive=tuple(alive), goes_on=tuple(on))
+    alive = tuple(bool(level.node[x] >= 0) for x in (s, t))
+    out = tuple(_lightest_out(r, level, x) if a else None for x, a in zip((s, t), alive))
+    on = tuple(bool(a and level.goes_on[level.modules[level.node[x]]]) for x, a in zip((s, t), alive))
+    return dict(level=k, groups=groups, same=groups[0] == groups[1], lightest=out, alive=alive, goes_on=on)
 
 # %% ../nbs/23_regions.ipynb #37f2883a
 def _lightest_path(r, s, t, together):
@@ -611,7 +617,7 @@ def _path_rows(x, most=12):
 def _round_rows(x):
     "What happened at each level, in words."
     show = lambda q, k: 'final before' if not q['alive'][k] else f'group {q["groups"][k]}' + (' goes on' if q['goes_on'][k] else ' is final') + (
-        '' if q['lightest'][k] is None else f' (lightest edge out {q["lightest"][k]:.3f})')
+        '' if q['lightest'][k] is None else f' (lightest way out {q["lightest"][k]:.3f})')
     return [f'level {q["level"]}: ' + (f'together, {show(q, 0)}' if q['same'] else f'a: {show(q, 0)} | b: {show(q, 1)}') for q in x.rounds]
 
 
