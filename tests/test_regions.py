@@ -295,3 +295,10 @@ def test_explain_says_what_average_linkage_would_need():
     above = find_regions(f, SMALL.replace(engine='linkage', threshold=min(1., need + .01), min_size=1))
     below = find_regions(f, SMALL.replace(engine='linkage', threshold=need - .02, min_size=1))
     assert above.explain((60, 40), (20, 60)).together and not below.explain((60, 40), (20, 60)).together
+
+
+def test_flat_preset_finds_things_by_colour():
+    from cpcdr.data import samples
+    f = samples()['town0055']
+    m = measures(find_regions(f, load_params('flat'), flat=True))
+    assert m['ari'] > .4 and m['count'] > 20, m
