@@ -360,7 +360,7 @@ def town(
 def regions(
     data: Data,
     out: Out,
-    params: Annotated[str, typer.Option(help='street, paper, or a TOML file that a notebook saved')] = 'street',
+    params: Annotated[str, typer.Option(help='street, paper, flat, or a TOML file that a notebook saved', show_default='street; flat with --flat')] = None,
     overlay: With = [],
     jobs: Jobs = 1,
     overlays: Annotated[bool, typer.Option('--overlays', help='write OUT/overlay/NAME.jpg, too')] = False,
@@ -370,7 +370,7 @@ def regions(
 ):
     "Cut every frame of DATA into coherent depth regions: OUT/region/NAME.png, OUT/regions.toml, OUT/report.json."
     from cpcdr.regions import load_params
-    folder, settings = open_folder(data, overlay), load_params(params)
+    folder, settings = open_folder(data, overlay), load_params(params or ('flat' if flat else 'street'))
     if not flat and 'disp' not in folder.has:
         raise DataError(data, f'has no disparity ({folder.kind} with {", ".join(sorted(folder.has))})',
                         'make one with `cpcdr depth` and lay it over with --with, or cut by colour alone with --flat')
