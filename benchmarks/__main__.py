@@ -68,8 +68,8 @@ def superpixel_works(image):
 def region_works(frame):
     "A whole frame, and slider steps on a finder that knows the frame already."
     from itertools import count
-    from cpcdr.regions import RegionFinder, find_regions, region_preset
-    street, paper, finder, step = region_preset('street'), region_preset('paper'), RegionFinder(frame), count()
+    from cpcdr.regions import RegionFinder, RegionParams, find_regions
+    street, paper, finder, step = RegionParams.preset('street'), RegionParams.preset('paper'), RegionFinder(frame), count()
     finder(street)
     # a new value every time, else the answer would come from the cache
     return {'frame to regions': lambda: find_regions(frame, street), 'frame to regions (paper)': lambda: find_regions(frame, paper),
@@ -80,8 +80,8 @@ def region_works(frame):
 def grouping_works(frame):
     "The map equation on the street preset's graph, beside the infomap package."
     from cpcdr.mapequation import codelength, infomap_two_level, two_level
-    from cpcdr.regions import find_regions, region_preset
-    r = find_regions(frame, region_preset('street'))
+    from cpcdr.regions import RegionParams, find_regions
+    r = find_regions(frame, RegionParams.preset('street'))
     graph = r.superpixels.n, r.edges, 1 / r.weights
     works = {'two_level': lambda: two_level(*graph), 'two_level, no tuning': lambda: two_level(*graph, tune=False)}
     found = {name: work() for name, work in works.items()}
@@ -92,9 +92,9 @@ def grouping_works(frame):
 
 def cut_quality(images, truths):
     "Mean boundary recall and undersegmentation error over the frames."
-    from cpcdr.regions import region_preset
+    from cpcdr.regions import RegionParams
     from cpcdr.superpixels import boundary_recall, slic, undersegmentation
-    street, paper = region_preset('street'), region_preset('paper')
+    street, paper = RegionParams.preset('street'), RegionParams.preset('paper')
     as_in = lambda p: lambda x: slic(x, N, p.compactness, p.sigma, p.iterations)
     cuts = {'skimage slic': library_slic, 'slic': lambda x: slic(x, N), 'slic as in street': as_in(street), 'slic as in paper': as_in(paper)}
     out = {}

@@ -17,7 +17,7 @@ import numpy as np
 
 from cpcdr.affinity import TERMS
 from cpcdr.core import make_rng
-from cpcdr.regions import RegionFinder, boundary_f, load_params, measures, truth_segments
+from cpcdr.regions import RegionFinder, RegionParams, boundary_f, measures, truth_segments
 from cpcdr.town import Town, degrade, render
 
 NOISES = ('exact', 'stereo', 'network')
@@ -119,12 +119,12 @@ def main():
     parser.add_argument('--json', action='store_true', help='print the table as JSON')
     args = parser.parse_args()
     size = tuple(map(int, args.size.split('x')))
-    street = load_params(args.start).replace(engine=args.engine)
+    street = RegionParams.choose(args.start).replace(engine=args.engine)
     if args.rounds:
         judges = [Judge(f, street) for _, f in scenes(TRAIN, args.towns, args.frames, size)]
         street = search(judges, street, args.rounds)
         print(street.to_toml())
-    settings = {'paper': load_params('paper'), 'street': street, 'map equation': street.replace(engine='mapequation'),
+    settings = {'paper': RegionParams.choose('paper'), 'street': street, 'map equation': street.replace(engine='mapequation'),
                 'threshold': street.replace(engine='threshold', threshold=RIVAL)}
     rows = table(list(scenes(HELD_OUT, args.towns, args.frames, size)), settings)
     if args.json: print(json.dumps(rows, indent=1)); return

@@ -369,8 +369,8 @@ def regions(
     as_json: Json = False,
 ):
     "Cut every frame of DATA into coherent depth regions: OUT/region/NAME.png, OUT/regions.toml, OUT/report.json."
-    from cpcdr.regions import load_params
-    folder, settings = open_folder(data, overlay), load_params(params or ('flat' if flat else 'street'))
+    from cpcdr.regions import RegionParams
+    folder, settings = open_folder(data, overlay), RegionParams.choose(params or ('flat' if flat else 'street'))
     if not flat and 'disp' not in folder.has:
         raise DataError(data, f'has no disparity ({folder.kind} with {", ".join(sorted(folder.has))})',
                         'make one with `cpcdr depth` and lay it over with --with, or cut by colour alone with --flat')
@@ -411,8 +411,8 @@ def mix(
     as_json: Json = False,
 ):
     "Mix frames of DATA by copy-paste: OUT/rgb/ITEM/IMAGE.png, OUT/region/ITEM/IMAGE.png (view numbers), OUT/views/ITEM.npz (matrices)."
-    from cpcdr.copypaste import load_mix
-    folder, settings = open_folder(data, overlay), load_mix(params)
+    from cpcdr.copypaste import MixParams
+    folder, settings = open_folder(data, overlay), MixParams.choose(params)
     for what, by in (('regions', 'regions'), ('disp', 'depth')):
         if what not in folder.has and (what == 'regions' or settings.depth_test):
             raise DataError(data, f'has no {"disparity" if what == "disp" else what} ({folder.kind} with {", ".join(sorted(folder.has))})', f'make them with `cpcdr {by}` and lay them over with --with')
@@ -423,12 +423,12 @@ def mix(
 # %% ../nbs/70_cli.ipynb #97e7eab0
 def warm_up() -> float: # seconds
     "Compile what is compiled at first use, on small pictures, so that the first slider is quick."
-    from cpcdr.regions import PRESETS, RegionFinder, RegionParams
+    from cpcdr.regions import RegionFinder, RegionParams
     from cpcdr.show import overlay
     from cpcdr.town import Town, render
     start, frame = time.time(), render(Town(0), 0, 128, 64, stereo=True)
     finder = RegionFinder(frame)
-    for preset in PRESETS: overlay(frame.image, finder(RegionParams.preset(preset).replace(n_superpixels=100)).labels)
+    for preset in RegionParams.PRESETS: overlay(frame.image, finder(RegionParams.preset(preset).replace(n_superpixels=100)).labels)
     return time.time() - start
 
 

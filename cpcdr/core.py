@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['PART', 'PARAMS_FORMAT', 'DataError', 'check_shape', 'check_range', 'make_rng', 'seed_everything', 'pick_device',
            'fingerprint', 'as_data_error', 'atomic_path', 'write_bytes', 'write_text', 'write_json', 'progress',
-           'param', 'FieldInfo', 'Params', 'closest', 'refuse_unknown', 'params_to_toml', 'params_from_toml']
+           'param', 'FieldInfo', 'Params', 'closest', 'refuse_unknown', 'params_to_toml', 'params_from_toml',
+           'params_chosen']
 
 # %% ../nbs/01_core.ipynb #fee3aebb
 import dataclasses, hashlib, json, os, secrets, tomllib, zlib
@@ -233,6 +234,8 @@ def _checked(
 @dataclass(frozen=True)
 class Params:
     "Base of parameter sets: frozen, checked, and at home in TOML."
+    PRESETS = {} # name -> what differs from the defaults
+
     def __post_init__(self):
         for info in self.fields(): object.__setattr__(self, info.name, _checked(info, getattr(self, info.name)))
 
@@ -265,6 +268,17 @@ class Params:
         except UnicodeDecodeError: raise DataError(path, 'is not a text file', 'give a TOML file of parameters')
         except OSError as e: raise DataError(path, (e.strerror or str(e)).lower(), 'give a TOML file of parameters') from e
         return cls.from_toml(text, path)
+
+    @classmethod
+    def preset(cls, name: str):
+        "The preset of that name."
+        if name not in cls.PRESETS: raise ValueError(f'preset: expected one of {", ".join(cls.PRESETS)}, got {name!r}')
+        return cls(**cls.PRESETS[name])
+
+    @classmethod
+    def choose(cls, what):
+        "Parameters as they are, by the name of a preset, or from a TOML file."
+        return params_chosen(cls, what)
 
 # %% ../nbs/01_core.ipynb #3ab97195
 def closest(
@@ -326,3 +340,14 @@ def params_from_toml(
         if key not in infos: raise DataError(source, f'unknown parameter {key!r}{closest(key, infos)}', f'known are: {", ".join(infos)}')
     try: return cls(**values)
     except ValueError as e: raise DataError(source, str(e), 'mend that value') from e
+
+
+def params_chosen(
+    cls,    # the `Params` class to make
+    what,   # parameters already, the name of a preset, or a TOML file
+) -> Params:
+    "Parameters by any of their names; what is none of these is refused with all said."
+    if isinstance(what, cls): return what
+    if str(what) in cls.PRESETS: return cls.preset(str(what))
+    if not Path(what).is_file(): raise DataError(what, 'no such file', f'give a TOML file or one of the presets {", ".join(cls.PRESETS)}')
+    return cls.load(what)

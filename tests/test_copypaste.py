@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cpcdr.copypaste import (MixParams, Plan, carry_out, fit_frame, make_homes, make_levels, mix, mix_preset, number_regions,
+from cpcdr.copypaste import (MixParams, Plan, carry_out, fit_frame, make_homes, make_levels, mix, number_regions,
                              paste_affine, pasteable, plan_pastes, scale_limits)
 from cpcdr.core import DataError, make_rng
 from cpcdr.data import FolderWriter, open_folder
@@ -131,7 +131,7 @@ def exact_item(homes, params, seed):
 
 
 def test_matrices_are_exact_over_thousands_of_mixed_images():
-    params, worst, images, pixels = mix_preset('exact').replace(**{k: getattr(SMALL, k) for k in ('width', 'height', 'min_height', 'min_width', 'min_side', 'margin', 'least', 'jitter')}), 0, 0, 0
+    params, worst, images, pixels = MixParams.preset('exact').replace(**{k: getattr(SMALL, k) for k in ('width', 'height', 'min_height', 'min_width', 'min_side', 'margin', 'least', 'jitter')}), 0, 0, 0
     for k in range(40):
         J = 2 + k % 5
         homes = painted(make_homes([toy(10*k + j) for j in range(J)], params), params)
@@ -146,7 +146,7 @@ def test_matrices_are_exact_over_thousands_of_mixed_images():
 @settings(max_examples=40, deadline=None)
 @given(seeds, st.integers(16, 120), st.integers(16, 90), st.floats(0, 1), st.floats(.05, 1), st.floats(1, 4), st.floats(1, 2), st.integers(0, 40), st.booleans())
 def test_matrices_are_exact_whatever_the_parameters(seed, width, height, horizon, smallest, largest, zoom, jitter, depth_test):
-    params = mix_preset('exact').replace(width=width, height=height, horizon=horizon, smallest=smallest, largest=largest, zoom=zoom, jitter=jitter,
+    params = MixParams.preset('exact').replace(width=width, height=height, horizon=horizon, smallest=smallest, largest=largest, zoom=zoom, jitter=jitter,
                                          depth_test=depth_test, min_height=2, min_width=2, min_side=2, margin=0, least=2, first=1, second=3)
     homes = painted(make_homes([toy(seed + j, 64 + 7*j, 40 + 3*j) for j in range(3)], params), params)
     mixed, item = exact_item(homes, params, seed)
@@ -165,7 +165,7 @@ def test_matrices_are_exact_whatever_the_parameters(seed, width, height, horizon
 @settings(max_examples=25, deadline=None)
 @given(seeds)
 def test_partners_show_the_same_place(seed):
-    params = mix_preset('exact').replace(**{k: getattr(SMALL, k) for k in ('width', 'height', 'min_height', 'min_width', 'min_side', 'margin', 'least', 'jitter')})
+    params = MixParams.preset('exact').replace(**{k: getattr(SMALL, k) for k in ('width', 'height', 'min_height', 'min_width', 'min_side', 'margin', 'least', 'jitter')})
     homes = painted(make_homes([toy(seed + j) for j in range(3)], params), params)
     _, item = exact_item(homes, params, seed)
     m, u, v = pick_pixels(item, 400, make_rng(seed), 2)
