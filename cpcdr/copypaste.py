@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['MixParams', 'Homes', 'fit_frame', 'number_regions', 'halve', 'make_levels', 'make_homes', 'pasteable', 'scale_limits',
            'draw_scales', 'paste_affine', 'affine_matrix', 'Plan', 'plan_pastes', 'shift_type', 'Mixed', 'view_table',
-           'carry_out', 'mix']
+           'carry_out', 'mix', 'Canvas']
 
 # %% ../nbs/30_copypaste.ipynb #fe22e2b8
 import math
@@ -427,9 +427,21 @@ def shift_type(x, factor, add, out):
 
 
 @njit(cache=True, nogil=True)
-def _mix_all(levels, home_disp, home_ids, frame_of, boxes, plan, T, test, edge, unit, work, out_rgb, out_ids, out_disp):
+def _paste_some(canvas, homes, plan, m, first, last, test, edge, work):
+    "Those of the pastes first..last that go to image m, in order, onto (rgb, disp, ids)."
+    levels, home_disp, home_ids, gain, frame_of, boxes = homes
+    region, image, view, affine, recipe = plan
+    for p in range(first, last):
+        if image[p] != m: continue
+        r = region[p]
+        a = (affine[p, 0], affine[p, 1], affine[p, 2], affine[p, 3])
+        _paste(canvas, (levels, home_disp, home_ids, gain, frame_of[r]), r, boxes[r], view[p], a, recipe[p], test, edge, work)
+
+
+@njit(cache=True, nogil=True)
+def _mix_all(homes, plan, T, test, edge, unit, work, out_rgb, out_ids, out_disp):
     "One canvas after the other: lay the home down, paste in order, round."
-    region, canvas, view, affine, recipe = plan
+    levels, home_disp, home_ids = homes[0], homes[1], homes[2]
     J, H, W = home_disp.shape
     rgb, disp, half = np.empty((H, W, 3), np.float32), np.empty((H, W), np.float32), np.float32(.5 if unit > 1 else 0)
     for m in range(2*J):
@@ -437,13 +449,18 @@ def _mix_all(levels, home_disp, home_ids, frame_of, boxes, plan, T, test, edge, 
         shift_type(levels[0][j], _1/unit, _0, rgb)
         disp[:] = home_disp[j]
         ids[:] = home_ids[j]*np.int32(T) + np.int32(m//J)
-        for p in range(len(region)):
-            if canvas[p] != m: continue
-            r = region[p]
-            a = (affine[p, 0], affine[p, 1], affine[p, 2], affine[p, 3])
-            _paste((rgb, disp, ids), (levels, home_disp, home_ids, _1/unit, frame_of[r]), r, boxes[r], view[p], a, recipe[p], test, edge, work)
+        _paste_some((rgb, disp, ids), homes, plan, m, 0, len(plan[0]), test, edge, work)
         shift_type(rgb, unit, half, out_rgb[m])
         if len(out_disp): out_disp[m] = disp
+
+# %% ../nbs/30_copypaste.ipynb #7d63dd50
+def _tables(homes, plan, params):
+    "Homes, plan, soft edge and grey levels as the compiled part takes them."
+    unit = np.float32(255 if homes.rgb.dtype == np.uint8 else 1)
+    e = math.exp(-.5/params.edge**2) if params.edge else 0.
+    view = (plan.region * np.int32(params.views) + plan.slot).astype(np.int32)
+    return ((homes.levels, homes.disp, homes.ids, _1/unit, homes.frame_of, homes.boxes),
+            (plan.region, plan.canvas, view, plan.affine, plan.recipe), (np.float32(1/(1 + 2*e)), np.float32(e/(1 + 2*e))), unit)
 
 # %% ../nbs/30_copypaste.ipynb #76469964
 @dataclass(frozen=True)
@@ -484,14 +501,10 @@ def carry_out(
     keep_disp=False, # whether the disparity of the mixed images is wanted, too
 ) -> Mixed:
     "Paste as planned; colours are rounded to 8 bits at the end, unless the homes are float."
-    T, (J, H, W), kind = params.views, homes.disp.shape, homes.rgb.dtype
-    e = math.exp(-.5/params.edge**2) if params.edge else 0.
-    edge = (np.float32(1/(1 + 2*e)), np.float32(e/(1 + 2*e)))
-    view = (plan.region * np.int32(T) + plan.slot).astype(np.int32)
-    rgb, ids = np.empty((2*J, H, W, 3), kind), np.empty((2*J, H, W), np.int32)
+    T, (J, H, W), (tables, steps, edge, unit) = params.views, homes.disp.shape, _tables(homes, plan, params)
+    rgb, ids = np.empty((2*J, H, W, 3), homes.rgb.dtype), np.empty((2*J, H, W), np.int32)
     disp = np.empty((2*J if keep_disp else 0, H, W), np.float32)
-    _mix_all(homes.levels, homes.disp, homes.ids, homes.frame_of, homes.boxes, (plan.region, plan.canvas, view, plan.affine, plan.recipe),
-             T, params.depth_test, edge, np.float32(255 if kind == np.uint8 else 1), _work(H, W), rgb, ids, disp)
+    _mix_all(tables, steps, T, params.depth_test, edge, unit, _work(H, W), rgb, ids, disp)
     return Mixed(rgb, ids, *view_table(homes, plan, T), homes.frame_of, homes.names_of, homes.names, disp if keep_disp else None)
 
 
@@ -504,3 +517,37 @@ def mix(
     homes = make_homes(frames, params)
     rng = rng if isinstance(rng, np.random.Generator) else make_rng(rng, 'mix')
     return carry_out(homes, plan_pastes(homes, params, rng), params)
+
+# %% ../nbs/30_copypaste.ipynb #068e1800
+class Canvas:
+    "One mixed image in the making."
+    def __init__(self,
+        homes: Homes,
+        params: MixParams,
+        m: int,                   # which mixed image, 0..2J-1
+    ):
+        H, W = homes.disp.shape[1:]
+        self.homes, self.params, self.m, self._work = homes, params, m, _work(H, W)
+        self.rgb, self.disp, self.ids = np.empty((H, W, 3), np.float32), np.empty((H, W), np.float32), np.empty((H, W), np.int32)
+        self.clear()
+
+    def clear(self):
+        "Nothing but the home."
+        J = len(self.homes.names)
+        j, unit = self.m % J, np.float32(255 if self.homes.rgb.dtype == np.uint8 else 1)
+        shift_type(self.homes.levels[0][j], _1/unit, _0, self.rgb)
+        self.disp[:] = self.homes.disp[j]
+        self.ids[:] = self.homes.ids[j]*np.int32(self.params.views) + np.int32(self.m // J)
+
+    def paste(self, plan, first=0, last=None):
+        "Those of the pastes first..last that go to this image."
+        tables, steps, edge, _ = _tables(self.homes, plan, self.params)
+        last = len(plan) if last is None else last
+        _paste_some((self.rgb, self.disp, self.ids), tables, steps, self.m, first, last, self.params.depth_test, edge, self._work)
+
+    @property
+    def image(self):
+        "The picture, (H, W, 3) uint8."
+        out = np.empty(self.rgb.shape, np.uint8)
+        shift_type(self.rgb, np.float32(255), np.float32(.5), out)
+        return out
