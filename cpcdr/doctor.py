@@ -32,6 +32,7 @@ NEEDED = {
 }
 OPTIONAL = { # package: the extra that brings it, what for
     'opencv-python-headless': ('stereo', 'cpcdr depth --source stereo'),
+    'av': ('video', 'films as input: cpcdr frames'),
     'infomap': ('infomap', 'a second grouping engine to compare with'),
 }
 

@@ -11,7 +11,7 @@ MODULES = sorted(p for p in (ROOT / 'cpcdr').glob('*.py') if not p.stem.startswi
 SCREEN = {'matplotlib', 'plotly', 'ipywidgets', 'anywidget', 'IPython', 'ipyevents', 'dash', 'voila'}
 SCREEN_MODULES = {'show', 'widgets'}
 TORCH_MODULES = {'encoder', 'contrast', 'training', 'segment', 'finetune', 'monodepth', 'selfdepth'}  # what others import only inside functions
-HEAVY = SCREEN | {'torch', 'open3d', 'skimage', 'sklearn', 'cv2', 'kornia', 'transformers', 'infomap', 'nbdev', 'fastcore'}
+HEAVY = SCREEN | {'torch', 'open3d', 'skimage', 'sklearn', 'cv2', 'kornia', 'transformers', 'infomap', 'av', 'nbdev', 'fastcore'}
 
 
 def allowed():
