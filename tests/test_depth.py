@@ -8,8 +8,9 @@ from scipy.ndimage import gaussian_filter
 
 from cpcdr.core import DataError
 from cpcdr.data import open_folder
-from cpcdr.depth import depth_errors, stereo_depth, stereo_disparity
+from cpcdr.depth import stereo_depth, stereo_disparity
 from cpcdr.frame import Camera, Frame
+from cpcdr.judge import depth_errors
 
 
 def texture(height=80, width=240, seed=0):
@@ -57,21 +58,6 @@ def test_wrong_pairs():
 def test_missing_opencv_says_how_to_get_it(monkeypatch):
     monkeypatch.setitem(sys.modules, 'cv2', None)
     with pytest.raises(DataError, match='pip install opencv-python-headless'): stereo_depth(a_pair())
-
-
-@given(st.floats(.5, 2).filter(lambda s: min(abs(s - 1.25), abs(s - .8)) > 1e-6))
-def test_errors_of_a_scaled_depth(scale):
-    truth = np.linspace(1, 79, 50).reshape(5, 10)
-    e = depth_errors(truth * scale, truth)
-    assert np.isclose(e['abs_rel'], abs(scale - 1)) and np.isclose(e['rmse'], np.sqrt((truth**2).mean()) * abs(scale - 1))
-    assert e['delta1'] == (max(scale, 1/scale) < 1.25) and e['cover'] == 1
-
-
-def test_errors_ask_only_where_both_know():
-    truth = np.array([[10., 0, 90, 20]])
-    assert depth_errors(np.array([[11., 5, 5, 0]]), truth) == pytest.approx(dict(abs_rel=.1, rmse=1, delta1=1, cover=.5))
-    with pytest.raises(ValueError, match='none answered'): depth_errors(truth * 0, truth)
-    with pytest.raises(ValueError, match='shape'): depth_errors(truth, truth[:, :2])
 
 
 def test_kitti_stereo(real):
