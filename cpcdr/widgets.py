@@ -5,11 +5,11 @@
 # %% auto #0
 __all__ = ['PRESETS', 'VIEWS', 'SCREEN', 'NO_DEPTH', 'YELLOW', 'HINT', 'ALONE', 'Scene', 'scene_find', 'scene_points',
            'scene_normals', 'scene_picture', 'depth_range', 'scene_numbers', 'PictureView', 'SliderPanel',
-           'slider_fields', 'measures_html', 'region_html', 'why_marks', 'why_html', 'FrameList', 'screen_frame',
-           'CloudView', 'cloud_show', 'cloud_paint', 'say', 'Stands', 'Tuner', 'refresh', 'draw', 'selected', 'click',
-           'show_card', 'set_params', 'load_toml', 'on_slider', 'go_to', 'open_frames', 'on_click', 'on_frame',
-           'on_upload', 'on_button', 'wire', 'tune', 'tuner_still', 'Compare', 'compare_draw', 'compare_html',
-           'compare']
+           'slider_fields', 'idle_fields', 'measures_html', 'region_html', 'why_marks', 'why_html', 'FrameList',
+           'screen_frame', 'CloudView', 'cloud_show', 'cloud_paint', 'push', 'bar', 'say', 'alone', 'spoken', 'Stands',
+           'Tuner', 'refresh', 'draw', 'selected', 'click', 'show_card', 'set_params', 'load_toml', 'on_slider',
+           'go_to', 'open_frames', 'on_click', 'on_frame', 'on_upload', 'on_button', 'wire', 'tune', 'tuner_still',
+           'Compare', 'compare_draw', 'compare_html', 'compare']
 
 # %% ../nbs/07_widgets.ipynb #ea891297
 import html, tempfile, threading
@@ -155,8 +155,11 @@ class PictureView(anywidget.AnyWidget):
     data = traitlets.Bytes().tag(sync=True)
     size = traitlets.List([2, 1]).tag(sync=True)  # width and height of the image, pixels; clicks come in these
     about = traitlets.Unicode('picture').tag(sync=True)
-    marks = traitlets.List().tag(sync=True)       # of {pin: [u, v], name}, {path: [[u, v], ...]} or {gate: [u, v]}
+    marks = traitlets.List().tag(sync=True)       # of {pin: [u, v], name}, {path: [[u, v], ...]}, {gate: [u, v]} or {label: [u, v], name}; each may have a kind for the style sheet
     click = traitlets.Dict().tag(sync=True)       # {u, v, shift, count}
+    grab = traitlets.Bool(False).tag(sync=True)   # whether dragging and arrow keys mean something
+    drag = traitlets.Dict().tag(sync=True)        # {stroke, start: [u, v], to: [u, v], rest}; the newest of a stroke
+    nudge = traitlets.Dict().tag(sync=True)       # {right, up, rest}: arrow keys so far, counted from 0
 
 
 class SliderPanel(anywidget.AnyWidget):
@@ -166,11 +169,13 @@ class SliderPanel(anywidget.AnyWidget):
     folded = traitlets.List().tag(sync=True)  # groups that start closed
     values = traitlets.Dict().tag(sync=True)
     base = traitlets.Dict().tag(sync=True)    # what counts as unchanged
+    idle = traitlets.List().tag(sync=True)    # names of those that change nothing now: greyed out
     change = traitlets.Dict().tag(sync=True)  # {values, rest, count} from the screen
 
 # %% ../nbs/07_widgets.ipynb #86220575
 def slider_fields(
     params=RegionParams, # a `Params` class
+    first=('weights', 'grouping'), # groups that stand on top
 ) -> list:               # one dict a slider
     "What the panel must know of each parameter: words, limits, unit, step."
     def one(f):
@@ -178,8 +183,15 @@ def slider_fields(
         if step is None and f.type is float and None not in (f.lo, f.hi): step = (f.hi - f.lo)/100
         return dict(name=f.name, label=f.name.replace('n_', '').replace('_', ' '), doc=f.doc, lo=f.lo, hi=f.hi, unit=f.unit, step=step or 1,
                     choices=list(f.choices) if f.choices else None, group=f.group, kind=f.type.__name__)
-    first = ('weights', 'grouping') # what is tuned most stands on top
     return sorted(map(one, params.fields()), key=lambda f: first.index(f['group']) if f['group'] in first else len(first))
+
+
+def idle_fields(
+    params: RegionParams,
+) -> list: # names
+    "Sliders that change nothing now: each way of grouping has constants of its own."
+    use = dict(mapequation=('go_on', 'seed'), infomap=('go_on', 'seed'), linkage=('threshold',), threshold=('threshold',))
+    return [n for n in ('go_on', 'threshold', 'seed') if n not in use[params.engine]]
 
 # %% ../nbs/07_widgets.ipynb #7986c3fd
 def measures_html(
@@ -339,8 +351,14 @@ HINT = ('<p><b>Click a pixel</b> in the picture or a point in the cloud: the car
         '<p><b>Click a second one</b>: why are the two together, or why not?</p><p>A third click starts anew.</p>')
 
 
-def _button(text, tip): return W.Button(description=text, tooltip=tip)
-def _row(*parts): return W.Box([W.Label(x) if isinstance(x, str) else x for x in parts]).add_class('bar')
+def push(text, tip):
+    "A button with words for whoever waits over it."
+    return W.Button(description=text, tooltip=tip)
+
+
+def bar(*parts):
+    "Widgets and words in one row."
+    return W.Box([W.Label(x) if isinstance(x, str) else x for x in parts]).add_class('bar')
 
 
 def _parts(
@@ -350,15 +368,15 @@ def _parts(
     "The tuner's widgets."
     return dict(
         frame=W.Dropdown(options=[(n, k) for k, n in enumerate(names)], value=0, layout=dict(width='180px')),
-        back=_button('\u25c0', 'frame before'), on=_button('\u25b6', 'next frame'),
+        back=push('\u25c0', 'frame before'), on=push('\u25b6', 'next frame'),
         view=W.ToggleButtons(options=views, value='regions'),
         alpha=W.FloatSlider(.55, min=0, max=1, step=.05, readout=False, layout=dict(width='100px'), tooltip='strength of the region colours'),
         picture=PictureView(), panel=SliderPanel(fields=slider_fields(), folded=['superpixels', 'depth', 'cleaning']),
         measures=W.HTML(), say=W.HTML().add_class('say'), card=W.HTML(HINT),
-        path=W.Text('regions.toml', layout=dict(width='170px')), save=_button('Save', 'write the parameters as TOML'), load=_button('Load', 'read parameters from TOML'),
-        place=W.Text('', placeholder='a folder or photo', layout=dict(width='230px')), open=_button('Open', 'tune that folder or photo'),
-        upload=W.FileUpload(accept='image/*', description='Own photo', layout=dict(width='auto')), ply=_button('Save PLY', 'write the cloud as points.ply'),
-        presets={name: _button(name, f'all sliders to the preset {name}') for name in PRESETS})
+        path=W.Text('regions.toml', layout=dict(width='170px')), save=push('Save', 'write the parameters as TOML'), load=push('Load', 'read parameters from TOML'),
+        place=W.Text('', placeholder='a folder or photo', layout=dict(width='230px')), open=push('Open', 'tune that folder or photo'),
+        upload=W.FileUpload(accept='image/*', description='Own photo', layout=dict(width='auto')), ply=push('Save PLY', 'write the cloud as points.ply'),
+        presets={name: push(name, f'all sliders to the preset {name}') for name in PRESETS})
 
 
 def _desk(
@@ -367,12 +385,12 @@ def _desk(
 ) -> W.Box:
     "The parts on a grid: picture and sliders, cloud and card, files."
     card = W.Box([p['card']]).add_class('fit').add_class('card')
-    rows = [_row(p['back'], p['frame'], p['on'], p['measures']).add_class('whole'),
-            _row(p['view'], 'colour', p['alpha']).add_class('whole'),
+    rows = [bar(p['back'], p['frame'], p['on'], p['measures']).add_class('whole'),
+            bar(p['view'], 'colour', p['alpha']).add_class('whole'),
             W.VBox([p['picture'], p['say']]).add_class('stack'),
-            W.VBox([_row('Preset', *p['presets'].values()), W.Box([p['panel']]).add_class('fit')]).add_class('side'),
+            W.VBox([bar('Preset', *p['presets'].values()), W.Box([p['panel']]).add_class('fit')]).add_class('side'),
             *([cloud] if cloud else []), card if cloud else card.add_class('whole'),
-            _row('Parameters', p['path'], p['save'], p['load'], 'Images', p['place'], p['open'], p['upload'], *([p['ply']] if cloud else [])).add_class('whole')]
+            bar('Parameters', p['path'], p['save'], p['load'], 'Images', p['place'], p['open'], p['upload'], *([p['ply']] if cloud else [])).add_class('whole')]
     return W.Box(rows).add_class('desk')
 
 # %% ../nbs/07_widgets.ipynb #47e8dc35
@@ -381,7 +399,7 @@ def say(t, text, wrong=False):
     t.parts['say'].value = f'<span class="{"wrong" if wrong else "fine"}">{html.escape(text)}</span>'
 
 
-def _alone(action):
+def alone(action):
     "One at a time: a cell and a slider may call at once, each from a thread of its own."
     @wraps(action)
     def run(t, *args, **kwargs):
@@ -389,7 +407,7 @@ def _alone(action):
     return run
 
 
-def _spoken(action):
+def spoken(action):
     "An error is said on the screen instead of thrown into the void."
     @wraps(action)
     def run(t, *args, **kwargs):
@@ -399,7 +417,7 @@ def _spoken(action):
             except Exception as e:
                 t.error = e
                 say(t, ' '.join(str(e).split()) or type(e).__name__, wrong=True)
-                t.parts['panel'].send({'values': t._params.to_dict()})
+                if 'panel' in t.parts: t.parts['panel'].send({'values': t._params.to_dict()})
     return run
 
 # %% ../nbs/07_widgets.ipynb #0273f407
@@ -461,6 +479,7 @@ def refresh(
     t.measures = measures(t.regions)
     t.parts['measures'].value = measures_html(t.measures)
     for name, button in t.parts['presets'].items(): button.button_style = 'primary' if RegionParams.preset(name) == t._params else ''
+    t.parts['panel'].idle = idle_fields(t._params)
     show_card(t)
     if t.cloud: t.cloud.paint(selected(t))
 
@@ -475,7 +494,7 @@ def selected(t): # the region of the last pin, or None
     return int(t.regions.labels[t.pins[-1][::-1]]) if t.pins else None
 
 # %% ../nbs/07_widgets.ipynb #1232589f
-@_alone
+@alone
 def click(
     t: Tuner,
     u: int,              # column
@@ -502,7 +521,7 @@ def show_card(t):
     t.parts['card'].value, t.parts['picture'].marks = text, marks
 
 # %% ../nbs/07_widgets.ipynb #df93ce4a
-@_alone
+@alone
 def set_params(
     t: Tuner,
     params,      # RegionParams, preset or TOML file
@@ -526,7 +545,7 @@ def load_toml(t, path):
     set_params(t, new, new)
 
 
-@_spoken
+@spoken
 def on_slider(
     t: Tuner,
     change: dict, # from the panel: values, rest
@@ -543,7 +562,7 @@ def on_slider(
     if change['rest']: t.parts['panel'].values = new.to_dict() # for whoever opens a second view
 
 # %% ../nbs/07_widgets.ipynb #a2fc6061
-@_alone
+@alone
 def go_to(
     t: Tuner,
     number: int, # of the frame
@@ -576,7 +595,7 @@ def _lend_colour(t):
         if t._params == before.replace(colour=ALONE): set_params(t, before)
 
 
-@_alone
+@alone
 def open_frames(
     t: Tuner,
     frames, # Frame, sequence, Folder or path
@@ -589,19 +608,19 @@ def open_frames(
     go_to(t, 0)
 
 # %% ../nbs/07_widgets.ipynb #6186b1cb
-@_spoken
+@spoken
 def on_click(t, at):
     "A click on the picture or on a point."
     if at: click(t, at['u'], at['v'], True if at.get('shift') else None)
 
 
-@_spoken
+@spoken
 def on_frame(t, number):
     "Another frame was chosen."
     if t.frames.names and t.frame.name != t.frames.names[number % len(t.frames)]: go_to(t, number)
 
 
-@_spoken
+@spoken
 def on_upload(t, uploaded):
     "A photo came from the visitor's own machine."
     for file in uploaded:
@@ -611,7 +630,7 @@ def on_upload(t, uploaded):
             open_frames(t, [open_folder(path)[0]])
 
 
-@_spoken
+@spoken
 def on_button(t, action, done):
     "A button was pressed: do it, and say so."
     action()
@@ -624,8 +643,8 @@ def wire(t: Tuner) -> None:
     p['panel'].observe(lambda c: on_slider(t, c['new']), 'change')
     p['picture'].observe(lambda c: on_click(t, c['new']), 'click')
     p['frame'].observe(lambda c: on_frame(t, c['new'] or 0), 'value')
-    p['view'].observe(lambda c: _spoken(draw)(t), 'value')
-    p['alpha'].observe(lambda c: _spoken(draw)(t, False), 'value')
+    p['view'].observe(lambda c: spoken(draw)(t), 'value')
+    p['alpha'].observe(lambda c: spoken(draw)(t, False), 'value')
     p['upload'].observe(lambda c: on_upload(t, c['new']), 'value')
     press = lambda name, action, done='': p[name].on_click(lambda _: on_button(t, action, done and done()))
     press('back', lambda: go_to(t, p['frame'].value - 1))
@@ -679,7 +698,7 @@ class Compare(Stands, W.VBox):
         sides = [W.VBox(parts).add_class('stack').add_class('card') for parts in zip(heads, self.pictures)]
         table = W.Box([W.HTML(compare_html(self))]).add_class('whole').add_class('card')
         cards = [W.Box([card]).add_class('card') for card in self.cards]
-        super().__init__([W.Box([_row(self.view).add_class('whole'), *sides, table, *cards]).add_class('desk').add_class('twin')], layout=dict(width='100%'))
+        super().__init__([W.Box([bar(self.view).add_class('whole'), *sides, table, *cards]).add_class('desk').add_class('twin')], layout=dict(width='100%'))
         self.add_class('cpcdr')
         self.view.observe(lambda _: self.draw(), 'value')
         for picture in self.pictures: picture.observe(lambda c: self.click(c['new']['u'], c['new']['v']), 'click')

@@ -172,11 +172,22 @@ def test_a_point_of_the_cloud_selects(tuner):
 
 def test_a_wrong_number_is_one_plain_line(tuner):
     page, _ = tuner
-    field = page.locator('.cpcdr-sliders input[type=number][aria-label=go_on]')
+    field = page.locator('.cpcdr-sliders input[type=number][aria-label=threshold]')
     before = field.input_value()
     field.fill('7'); field.press('Enter')
-    assert wait(page, lambda: 'go_on' in words(page, '.say')) and 'Traceback' not in page.content()
+    assert wait(page, lambda: 'threshold' in words(page, '.say')) and 'Traceback' not in page.content()
     assert wait(page, lambda: field.input_value() == before) and words(page, '.say').count('\n') == 0
+
+
+def test_a_constant_of_another_engine_is_greyed_out(tuner):
+    page, _ = tuner
+    slider = page.locator('.cpcdr-sliders input[type=range][aria-label=go_on]')
+    choice = page.locator('.cpcdr-sliders [data-name=engine] select')
+    assert slider.is_disabled()
+    choice.select_option('mapequation')
+    assert wait(page, slider.is_enabled), 'go_on stayed grey'
+    choice.select_option('linkage')
+    assert wait(page, slider.is_disabled), 'go_on stayed awake'
 
 
 def test_what_was_saved_is_what_the_command_uses(tuner, home):

@@ -222,6 +222,27 @@ def test_sliders_know_all_parameters():
     assert all(f['doc'] and f['step'] > 0 for f in fields.values())
 
 
+def test_constants_of_another_engine_are_greyed_out(t):
+    assert 'go_on' in t.parts['panel'].idle and 'threshold' not in t.parts['panel'].idle
+    before = t.regions.labels
+    slide(t, True, go_on=.9)
+    assert (t.regions.labels == before).all()   # it truly does nothing
+    slide(t, True, engine='mapequation', go_on=.2)
+    assert 'go_on' not in t.parts['panel'].idle and 'threshold' in t.parts['panel'].idle
+    cut = t.regions.n
+    slide(t, True, go_on=.9)
+    assert t.regions.n != cut
+
+
+@pytest.mark.parametrize('engine', ['linkage', 'threshold', 'mapequation'])
+def test_what_is_greyed_out_does_nothing_and_the_rest_something(engine):
+    finder = widgets.RegionFinder(street())
+    p = FEW.replace(engine=engine)
+    differ = {name: any((finder(p.replace(**{name: x})).labels != finder(p).labels).any() for x in values)
+              for name, values in dict(go_on=(.02, .6, .95), threshold=(.02, .6, .95)).items()}
+    assert [n for n in differ if not differ[n]] == [n for n in widgets.idle_fields(p) if n in differ]
+
+
 def test_nothing_reaches_into_the_network_and_nothing_is_cleared():
     text = ''.join(p.read_text() for p in widgets.SCREEN.iterdir()) + open(widgets.__file__).read()
     assert 'clear_output' not in text and not re.search(r'https?://(?!www\.w3\.org/2000/svg)', text)

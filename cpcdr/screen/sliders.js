@@ -51,6 +51,15 @@ function render({ model, el }) {
     row.node.classList.toggle('changed', value !== base);
   };
 
+  // what changes nothing now keeps its value, but no hand can move it
+  const rest = () => {
+    const idle = model.get('idle') ?? [];
+    for (const [name, row] of rows) {
+      row.node.classList.toggle('idle', idle.includes(name));
+      for (const input of row.node.querySelectorAll('input, select')) input.disabled = idle.includes(name);
+    }
+  };
+
   const build = () => {
     panel.replaceChildren(); rows.clear();
     let group = null, body = null;
@@ -69,7 +78,7 @@ function render({ model, el }) {
       name.addEventListener('dblclick', (event) => { event.preventDefault(); moved(field.name, model.get('base')[field.name], RELEASED); });
       rows.set(field.name, { node, write: (field.choices ? choice : field.kind === 'bool' ? tick : number)(field, node) });
     }
-    take();
+    rest(); take();
   };
 
   const choice = (field, node) => {
@@ -124,7 +133,7 @@ function render({ model, el }) {
   const take = () => { if (!timer) accept(model.get('values')); };
   const accept = (from) => { values = { ...from }; for (const name of rows.keys()) show(name); };
   const back = (message) => { clearTimeout(timer); timer = 0; accept(message.values); };
-  const listeners = [['change:fields', build], ['change:values', take], ['change:base', take], ['msg:custom', back]];
+  const listeners = [['change:fields', build], ['change:values', take], ['change:base', take], ['change:idle', rest], ['msg:custom', back]];
   for (const [name, action] of listeners) model.on(name, action);
   build();
   return () => { clearTimeout(timer); for (const [name, action] of listeners) model.off(name, action); };
