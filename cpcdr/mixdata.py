@@ -159,9 +159,9 @@ def _cut(rgb, ids, gain, cut, buf, out_ids):
     H, W = ids.shape
     a, tx, s, ty = cut
     u = ((np.arange(W) - tx)/a)
-    near, base = np.clip(np.floor(u + .5), 0, W - 1).astype(np.int64), np.floor(u)
+    near, base = np.clip(np.floor(u + .5), 0, W - 1).astype(np.uint32), np.floor(u)
     fx = (u - base).astype(np.float32)
-    left, right = np.clip(base, 0, W - 1).astype(np.int64)*3, np.clip(base + 1, 0, W - 1).astype(np.int64)*3
+    left, right = (np.clip(base, 0, W - 1)*3).astype(np.uint32), (np.clip(base + 1, 0, W - 1)*3).astype(np.uint32)
     line = np.empty(W*3, np.float32)
     for y in range(H):
         v = (y - ty)/s
@@ -169,8 +169,8 @@ def _cut(rgb, ids, gain, cut, buf, out_ids):
         top, low = rgb[min(max(math.floor(v), 0), H - 1)].reshape(W*3), rgb[min(max(math.floor(v) + 1, 0), H - 1)].reshape(W*3)
         for i in range(W*3): line[i] = gain*(np.float32(top[i])*(_1 - fy) + np.float32(low[i])*fy)
         for c in range(3):
-            out = buf[c, y*W:y*W + W]
-            for x in range(W): out[x] = line[left[x] + c]*(_1 - fx[x]) + line[right[x] + c]*fx[x]
+            out, own = buf[c, y*W:y*W + W], line[c:]
+            for x in range(W): out[x] = own[left[x]]*(_1 - fx[x]) + own[right[x]]*fx[x]
         row = ids[min(max(math.floor(v + .5), 0), H - 1)]
         for x in range(W): out_ids[y, x] = row[near[x]]
 
