@@ -294,96 +294,108 @@ def _span(a, t, lo, hi, n):
 
 @njit(cache=True, nogil=True)
 def _see(ids, disp, region, box, affine, behind, test, mask, cols):
-    "Mark in `mask` (one pixel of margin) where the region is seen; returns x0, x1, y0, y1 around it, empty if nowhere."
+    "Mark in `mask` (one pixel of margin) where the region is seen; returns x0, x1, y0, y1 around that, empty if nowhere."
     H, W = behind.shape
     a, tx, s, ty = affine
     x0, x1 = _span(a, tx, box[0], box[2], W)
     y0, y1 = _span(s, ty, box[1], box[3], H)
-    for x in range(x0, x1): cols[x] = min(max(math.floor((x - tx)/a + .5), box[0]), box[2] - 1)
-    scale, first, last = np.float32(s), H, -1
+    to = cols[x0:max(x0, x1)]
+    for x in range(len(to)): to[x] = min(max(math.floor((x0 + x - tx)/a + .5), box[0]), box[2] - 1)
+    scale, left, right, first, last = np.float32(s), len(to), -1, H, -1
     for y in range(y0, y1):
         v = min(max(math.floor((y - ty)/s + .5), box[1]), box[3] - 1)
-        own, near, there, out = ids[v], disp[v], behind[y], mask[y + 1]
-        n = 0
-        for x in range(x0, x1):
-            seen = (own[cols[x]] == region) & ((near[cols[x]]*scale > there[x]) | (not test))
-            out[x + 1] = seen
-            n += seen
-        if n: first, last = min(first, y), y
-    return x0, x1, first, last + 1
+        own, near, there, out, n = ids[v], disp[v], behind[y, x0:], mask[y + 1, x0 + 1:], 0
+        for x in range(len(to)):
+            c = to[x]
+            if own[c] == region and (near[c]*scale > there[x] or not test):
+                out[x] = 1
+                n += 1
+        if n == 0: continue
+        i, j = 0, len(to) - 1
+        while out[i] == 0 and i < left: i += 1
+        while out[j] == 0 and j > right: j -= 1
+        left, right, first, last = min(i, left), max(j, right), min(first, y), y
+    return x0 + left, x0 + right + 1, first, last + 1
 
 # %% ../nbs/30_copypaste.ipynb #61da13ed
 @njit(cache=True, nogil=True)
 def _close_mask(mask, x0, x1, y0, y1):
-    "Mirror the mask into its margin where it touches the border, so that the soft edge does not fade there."
+    "Mirror the mask into its margin where it comes near the border, so that the soft edge does not fade there."
     H, W = mask.shape[0] - 2, mask.shape[1] - 2
-    if y0 == 0: mask[0] = mask[1 + mirror_index(-1, H)]
-    if y1 == H: mask[H + 1] = mask[1 + mirror_index(H, H)]
-    for y in range(y0, y1 + 2):
-        if x0 == 0: mask[y, 0] = mask[y, 1 + mirror_index(-1, W)]
-        if x1 == W: mask[y, W + 1] = mask[y, 1 + mirror_index(W, W)]
+    if y0 <= 1: mask[0] = mask[1 + mirror_index(-1, H)]
+    if y1 >= H - 1: mask[H + 1] = mask[1 + mirror_index(H, H)]
+    for y in range(max(y0 - 1, 0), min(y1 + 3, H + 2)):
+        if x0 <= 1: mask[y, 0] = mask[y, 1 + mirror_index(-1, W)]
+        if x1 >= W - 1: mask[y, W + 1] = mask[y, 1 + mirror_index(W, W)]
 
 
 @njit(cache=True, nogil=True)
 def _soften(mask, y, x0, x1, middle, side, out):
     "Row y of the mask after a 3x3 blur."
-    up, own, down = mask[y], mask[y + 1], mask[y + 2]
+    up, own, down, out = mask[y, x0:x1 + 2], mask[y + 1, x0:x1 + 2], mask[y + 2, x0:x1 + 2], out[x0:x1]
     mm, ms, ss = middle*middle, middle*side, side*side
-    for x in range(x0, x1):
+    for x in range(len(out)):
         corners = up[x] + up[x + 2] + down[x] + down[x + 2]
         sides = up[x + 1] + down[x + 1] + own[x] + own[x + 2]
-        out[x] = ss*np.float32(corners) + ms*np.float32(sides) + mm*np.float32(own[x + 1])
+        out[x] = ss*corners + ms*sides + mm*own[x + 1]
 
 
 @njit(cache=True, nogil=True)
-def _collect(soft, x0, x1, start, dense, k, alpha, where):
+def _collect(soft, x0, x1, dense, k, alpha, where):
     "List the pixels of a row that get paint (all of them if dense); returns the list's new length."
     for x in range(x0, x1):
         if dense or soft[x] > 0:
-            alpha[k], where[k] = soft[x], start + x
+            alpha[k], where[k] = soft[x], x
             k += 1
     return k
 
 # %% ../nbs/30_copypaste.ipynb #e6280b96
 @njit(cache=True, nogil=True)
-def _sample(image, gain, shrink, affine, y, start, k0, k1, where, buf):
-    "Colours for list entries k0..k1, pixels of row y: where the inverse map leads, on an image 1/shrink as large."
+def _look_up(affine, shrink, w, W, x0, x1, cols, fx):
+    "For columns x0..x1: the nearest home column, the two columns of an image 1/shrink as large (times 3), the second's share."
     a, tx, s, ty = affine
-    h, w = image.shape[:2]
     q = 1 / shrink
-    v = ((y - ty)/s + .5)*q - .5
-    fy = np.float32(v - math.floor(v))
-    r0, r1 = image[min(max(math.floor(v), 0), h - 1)], image[min(max(math.floor(v) + 1, 0), h - 1)]
-    for k in range(k0, k1):
-        u = ((where[k] - start - tx)/a + .5)*q - .5
-        x = math.floor(u)
-        fx = np.float32(u - x)
-        i, j = min(max(x, 0), w - 1), min(max(x + 1, 0), w - 1)
-        w11 = fx*fy
-        w01, w10 = fx - w11, fy - w11
-        w00 = _1 - fx - w10
-        for c in range(3): buf[c, k] = gain*(w00*r0[i, c] + w01*r0[j, c] + w10*r1[i, c] + w11*r1[j, c])
+    for x in range(x0, x1):
+        cols[0, x] = min(max(math.floor((x - tx)/a + .5), 0), W - 1)
+        u = ((x - tx)/a + .5)*q - .5
+        i = math.floor(u)
+        cols[1, x], cols[2, x], fx[x] = min(max(i, 0), w - 1)*3, min(max(i + 1, 0), w - 1)*3, u - i
 
 
 @njit(cache=True, nogil=True)
-def _near(disp, affine, y, start, k0, k1, where, out):
-    "Disparity for list entries k0..k1: that of the nearest home pixel, times the scale."
-    a, tx, s, ty = affine
-    h, w = disp.shape
-    row = disp[min(max(math.floor((y - ty)/s + .5), 0), h - 1)]
-    for k in range(k0, k1): out[k] = row[min(max(math.floor((where[k] - start - tx)/a + .5), 0), w - 1)] * np.float32(s)
+def _sample(image, gain, shrink, affine, y, cols, fx, where, buf):
+    "Colours for the listed pixels of row y: where the inverse map leads, on an image 1/shrink as large."
+    h, w = image.shape[:2]
+    v = ((y - affine[3])/affine[2] + .5)/shrink - .5
+    fy = np.float32(v - math.floor(v))
+    r0, r1 = image[min(max(math.floor(v), 0), h - 1)].reshape(3*w), image[min(max(math.floor(v) + 1, 0), h - 1)].reshape(3*w)
+    for c in range(3):
+        a, b, out = r0[c:], r1[c:], buf[c]
+        for k in range(len(where)):
+            x = where[k]
+            i, j, f = cols[1, x], cols[2, x], fx[x]
+            w11 = f*fy
+            w01, w10 = f - w11, fy - w11
+            w00 = _1 - f - w10
+            out[k] = gain*(w00*a[i] + w01*a[j] + w10*b[i] + w11*b[j])
+
+
+@njit(cache=True, nogil=True)
+def _near(disp, affine, y, cols, where, out):
+    "Disparity for the listed pixels of row y: that of the nearest home pixel, times the scale."
+    row, s = disp[min(max(math.floor((y - affine[3])/affine[2] + .5), 0), len(disp) - 1)], np.float32(affine[2])
+    for k in range(len(where)): out[k] = row[cols[0, where[k]]] * s
 
 # %% ../nbs/30_copypaste.ipynb #a66d0f4b
 @njit(cache=True, nogil=True)
-def _blend(rgb, disp, ids, buf, near, alpha, where, n, mask, view):
-    H, W = disp.shape
-    flat, d, i = rgb.reshape(H*W, 3), disp.reshape(H*W), ids.reshape(H*W)
-    for k in range(n):
-        if alpha[k] > 0:
-            p = where[k]
-            for c in range(3): flat[p, c] += alpha[k] * (buf[c, k] - flat[p, c])
-            d[p] += alpha[k] * (near[k] - d[p])
-            if mask[p//W + 1, p % W + 1]: i[p] = view
+def _blend(rgb, disp, ids, buf, near, alpha, where, mask, view):
+    "Paint the listed pixels of one row."
+    for k in range(len(where)):
+        x, a = where[k], alpha[k]
+        if a > 0:
+            for c in range(3): rgb[x, c] += a * (buf[c, k] - rgb[x, c])
+            disp[x] += a * (near[k] - disp[x])
+            if mask[x]: ids[x] = view
 
 
 @njit(cache=True, nogil=True)
@@ -391,32 +403,37 @@ def _paste(canvas, home, region, box, view, affine, recipe, test, edge, work):
     "One paste onto (rgb, disp, ids) from (levels, disp, ids, gain, j)."
     rgb, disp, ids = canvas
     levels, home_disp, home_ids, gain, j = home
-    mask, cols, soft, buf, alpha, near, where, spare = work
+    mask, cols, fx, soft, buf, alpha, near, where, rows, spare = work
     H, W = disp.shape
-    x0, x1, y0, y1 = _see(home_ids[j], home_disp[j], region, box, affine, disp, test, mask, cols)
+    x0, x1, y0, y1 = _see(home_ids[j], home_disp[j], region, box, affine, disp, test, mask, cols[0])
     if y1 <= y0: return
     _close_mask(mask, x0, x1, y0, y1)
     dense = recipe[9] > 0
     pad = 3 if dense else 1
     X0, X1, Y0, Y1 = max(x0 - pad, 0), min(x1 + pad, W), max(y0 - pad, 0), min(y1 + pad, H)
     level = min(max(round(-math.log2(affine[2])), 0), len(levels) - 1)
-    n = 0
+    image, shrink, n = levels[level][j], 1 << level, 0
+    _look_up(affine, shrink, image.shape[1], W, X0, X1, cols, fx)
     for y in range(Y0, Y1):
+        rows[y] = n
         _soften(mask, y, X0, X1, edge[0], edge[1], soft)
-        k = _collect(soft, X0, X1, y*W, dense, n, alpha, where)
-        _sample(levels[level][j], gain, 1 << level, affine, y, y*W, n, k, where, buf)
-        _near(home_disp[j], affine, y, y*W, n, k, where, near)
+        k = _collect(soft, X0, X1, dense, n, alpha, where)
+        _sample(image, gain, shrink, affine, y, cols, fx, where[n:k], buf[:, n:k])
+        _near(home_disp[j], affine, y, cols, where[n:k], near[n:k])
         n = k
+    rows[Y1] = n
     recolour_buffer(buf, alpha, n, Y1 - Y0, X1 - X0, recipe, spare)
-    _blend(rgb, disp, ids, buf, near, alpha, where, n, mask, view)
-    mask[y0:y1 + 2, x0:x1 + 2] = 0
+    for y in range(Y0, Y1):
+        m, n = rows[y], rows[y + 1]
+        _blend(rgb[y], disp[y], ids[y], buf[:, m:n], near[m:n], alpha[m:n], where[m:n], mask[y + 1, 1:], view)
+    mask[max(y0 - 1, 0):y1 + 3, max(x0 - 1, 0):x1 + 3] = 0
 
 # %% ../nbs/30_copypaste.ipynb #e054ba5c
 def _work(H, W):
-    "Memory that all pastes share: mask, columns, soft row, colours, alpha, disparity, places, spare."
-    n = H * W
-    return (np.zeros((H + 2, W + 2), np.uint8), np.empty(W, np.int64), np.empty(W, np.float32), np.empty((3, n), np.float32),
-            np.empty(n, np.float32), np.empty(n, np.float32), np.empty(n, np.int64), np.empty(n, np.float32))
+    "Memory that all pastes share: mask, columns and their shares, soft row, colours, alpha, disparity, columns listed, rows in the list, spare."
+    n, f = H * W, np.float32
+    return (np.zeros((H + 2, W + 2), f), np.empty((3, W), np.uint32), np.empty(W, f), np.empty(W, f), np.empty((3, n), f),
+            np.empty(n, f), np.empty(n, f), np.empty(n, np.uint32), np.empty(H + 1, np.int64), np.empty(n, f))
 
 
 @njit(cache=True, nogil=True)

@@ -33,7 +33,8 @@ def open_picture(
             warnings.simplefilter('ignore')
             with Image.open(path) as im:
                 im.load()
-                return ImageOps.exif_transpose(im) if upright else im
+                if upright: ImageOps.exif_transpose(im, in_place=True)
+                return im
     except Image.DecompressionBombError as e:
         limit = 2 * Image.MAX_IMAGE_PIXELS // 10**6
         raise DataError(path, f'has more than {limit} million pixels', 'shrink or cut it first') from e
@@ -69,7 +70,7 @@ def read_image(
     if im.has_transparency_data:
         im = im.convert('RGBA')
         im = Image.alpha_composite(Image.new('RGBA', im.size, (0, 0, 0, 255)), im)
-    return np.array(im.convert('RGB'))
+    return np.array(im if im.mode == 'RGB' else im.convert('RGB'))
 
 # %% ../nbs/08_files.ipynb #3bf76afb
 def _read_array(
