@@ -15,9 +15,10 @@ import numpy as np
 from PIL import Image
 from .core import DataError, as_data_error, write_json, write_text
 from .frame import CITYSCAPES, MAPS, TRAIN_TO_LABEL, Classes, Frame
-from .files import (FAR, PHOTOS, metric_disp, read_cityscapes_camera, read_cityscapes_depth, read_classes, read_depth, read_disp, read_image,
+from .files import (FAR, FILMS, PHOTOS, metric_disp, read_cityscapes_camera, read_cityscapes_depth, read_classes, read_depth, read_disp, read_image,
                          read_instances, read_kitti_camera, read_kitti_poses, read_labels, read_plain_camera, read_pose, read_regions, region_note, save_png,
-                         write_depth, write_disp, write_ids, write_image, write_instances, write_labels, write_regions)
+                         read_pixels_depth, write_depth, write_disp, write_ids, write_image, write_instances, write_labels, write_regions)
+from .measured import find_laser_calib, read_scan_depth
 
 # %% ../nbs/04_data.ipynb #62393734
 def _walk(folder, deep):
@@ -100,10 +101,19 @@ def _list_cityscapes(root: Path):
 def _first(*paths): return next((p for p in paths if p.is_file()), None)
 
 
+def _scans(folder):
+    "Laser scans, where a calibration says how they fall into the picture."
+    scans = _files(folder, ('.bin',), deep=False)
+    return scans if scans and find_laser_calib(next(iter(scans.values()))) else {}
+
+
+def _annotated(drive): return _files(drive/'proj_depth'/'groundtruth'/'image_02', ('.png',), deep=False)
+
+
 def _list_kitti_raw(root: Path):
-    "KITTI raw: the root, a date or one drive."
+    "KITTI raw: the root, a date or one drive; depth is that of the depth benchmark, if unpacked into the drives, or that of the scans."
     drives = [p.parent.parent for pattern in ('image_02/data', '*/image_02/data', '*/*/image_02/data') for p in sorted(root.glob(pattern)) if p.is_dir()]
-    table = {f: {} for f in ('image', 'right', 'camera')}
+    table = {f: {} for f in ('image', 'right', 'depth', 'camera')}
     for drive in drives:
         prefix = '' if drive == root else drive.relative_to(root).as_posix() + '/'
         images = _files(drive/'image_02'/'data', deep=False)
@@ -111,6 +121,7 @@ def _list_kitti_raw(root: Path):
         table['right'] |= {prefix + n: p for n, p in _files(drive/'image_03'/'data', deep=False).items()}
         calib = _first(*(d/f for d in (drive, drive.parent, drive.parent.parent) for f in ('calib_cam_to_cam.txt', 'calib_object.txt', 'calib.txt')))
         if calib: table['camera'] |= {prefix + n: calib for n in images}
+        table['depth'] |= {prefix + n: p for n, p in (_annotated(drive) or _scans(drive/'velodyne_points'/'data')).items()}
     return table if drives else None
 
 # %% ../nbs/04_data.ipynb #13a245dd
@@ -127,25 +138,35 @@ def _list_kitti_odometry(root: Path):
         prefix = '' if seq == root else seq.name + '/'
         for field, folder in _ODOMETRY.items():
             table[field] |= {prefix + n: p for n, p in _files(seq/folder, deep=False).items()}
+        if not (seq/_ODOMETRY['depth']).is_dir(): table['depth'] |= {prefix + n: p for n, p in _scans(seq/'velodyne').items()}
         poses = seq.parent.parent/'poses'/f'{seq.name}.txt'
         for field, path in dict(camera=seq/'calib.txt', pose=poses).items():
             if path.is_file(): table[field] |= {prefix + n: path for n in _files(seq/'image_2', deep=False)}
     return table if seqs else None
 
 
-def _list_kitti_semantics(root: Path):
-    "KITTI semantics: the root or its `training/`."
+def _list_training(root, marks, others=()):
+    "The benchmarks that keep everything in `training/`; None unless one of `marks` lies there and none of `others`."
     base = root/'training' if (root/'training'/'image_2').is_dir() else root
-    if not (base/'image_2').is_dir() or not any((base/d).is_dir() for d in ('semantic', 'instance')) or (base/'calib.txt').is_file(): return None
+    if not (base/'image_2').is_dir() or (base/'calib.txt').is_file() or any((base/d).is_dir() for d in others) or not any((base/d).is_dir() for d in marks): return None
     table = {f: _files(base/d, deep=False) for f, d in _ODOMETRY.items()}
-    table['camera'] = _files(base/'calib_cam_to_cam', ('.txt',), deep=False)
+    table['depth'] |= _files(base/'disp_occ_0', ('.png',), deep=False) or _scans(base/'velodyne')
+    table['camera'] = _files(base/'calib_cam_to_cam', ('.txt',), deep=False) or _files(base/'calib', ('.txt',), deep=False)
     return table
+
+
+def _list_kitti_semantics(root: Path): return _list_training(root, ('semantic', 'instance'))
+
+
+def _list_kitti_stereo(root: Path):
+    "KITTI stereo 2015 (`image_3/`, `disp_occ_0/`) and object (`velodyne/`, `calib/`)."
+    return _list_training(root, ('image_3', 'disp_occ_0', 'velodyne'), ('semantic', 'instance'))
 
 # %% ../nbs/04_data.ipynb #9ada58fd
 _LISTERS = dict(plain=_list_plain, cityscapes=_list_cityscapes, kitti_raw=_list_kitti_raw, kitti_odometry=_list_kitti_odometry,
-                kitti_semantics=_list_kitti_semantics)
+                kitti_semantics=_list_kitti_semantics, kitti_stereo=_list_kitti_stereo)
 _LOOKED = ('rgb/ (plain), leftImg8bit/ (Cityscapes), DATE/DRIVE_sync/image_02/data/ (KITTI raw), sequences/NN/image_2/ (KITTI odometry), '
-           'training/image_2/ with semantic/ (KITTI semantics), or nothing but photos')
+           'training/image_2/ with semantic/ (KITTI semantics) or image_3/ (KITTI stereo), or nothing but photos')
 
 
 def _seen(root: Path):
@@ -160,6 +181,7 @@ def list_folder(
     "What kind of folder this is and which files it offers."
     root = Path(path)
     if root.is_file() and root.suffix.lower() in PHOTOS: return 'photos', {'image': {root.stem: root}}
+    if root.suffix.lower() in FILMS and root.is_file(): raise DataError(path, 'is a film', 'make a folder of frames from it first: cpcdr frames FILM OUT')
     if not root.is_dir(): raise DataError(path, 'is not there' if not root.exists() else 'is neither a folder nor a picture', 'give a data folder or one picture')
     try:
         root = root.resolve()
@@ -179,7 +201,7 @@ def list_folder(
 # %% ../nbs/04_data.ipynb #6875592a
 _READERS = dict(image=read_image, right=read_image, disp=read_disp, depth=read_depth, labels=read_labels, instances=read_instances, regions=read_regions)
 _KITTI = {**_READERS, 'labels': partial(read_labels, ids='label'), 'instances': partial(read_instances, style='kitti')}
-_BY_KIND = dict(plain=_READERS, photos=_READERS, kitti_raw=_KITTI, kitti_odometry=_KITTI, kitti_semantics=_KITTI,
+_BY_KIND = dict(plain=_READERS, photos=_READERS, kitti_raw=_KITTI, kitti_odometry=_KITTI, kitti_semantics=_KITTI, kitti_stereo=_KITTI,
                 cityscapes={**_KITTI, 'instances': partial(read_instances, style='cityscapes')})
 _CAMERAS = dict(plain=read_plain_camera, photos=read_plain_camera, cityscapes=read_cityscapes_camera)
 
@@ -256,6 +278,8 @@ def _read_field(folder, field, path, parts):
     kind = folder.kinds[field]
     if kind == 'cityscapes' and field in ('disp', 'depth'):
         return read_cityscapes_depth(path, parts.get('camera'), parts.get('baseline'))[field == 'disp']
+    if path.suffix == '.bin': return read_scan_depth(path, parts['image'].shape[1::-1])
+    if path.parent.name == 'disp_occ_0': return read_pixels_depth(path, parts.get('camera'), parts.get('baseline'))
     readers = _BY_KIND.get(kind, _READERS)
     return readers[field](path, folder.classes) if field == 'labels' and readers is _READERS else readers[field](path)
 
@@ -263,7 +287,7 @@ def _read_field(folder, field, path, parts):
 def _read_camera(folder, name, size, want):
     "Camera, baseline and pose, where known and wanted."
     parts, camera, pose = {}, folder.files.get('camera', {}).get(name), folder.files.get('pose', {}).get(name)
-    metric = folder.kinds.get('depth') == 'cityscapes' and (want('depth') or want('disp'))
+    metric = folder.kinds.get('depth') in ('cityscapes', 'kitti_semantics', 'kitti_stereo') and (want('depth') or want('disp'))
     if camera and (want('camera') or metric):
         parts['camera'], parts['baseline'] = _CAMERAS.get(folder.kinds['camera'], read_kitti_camera)(camera, name, size)
     if pose and want('pose'):
