@@ -1,29 +1,20 @@
 """Times on one core, each beside a public operation that is timed in the same run; the ratio is what counts.
 
-    python -m benchmarks [--rounds 9] [--frames 3] [--data FOLDER] [--json bench.json]
+    python -m benchmarks [regions] [mixing] [--rounds 9] [--frames 3] [--data FOLDER] [--json bench.json]
 
-All at 1024x512 and 10 000 superpixels. Rounds take turns, so that a busy machine slows both sides alike; medians are told.
-Measured limits: a frame to regions at most 0.2, a slider step at most 0.06 of scikit-image's SLIC.
+Regions: 1024x512 and 10 000 superpixels, beside scikit-image's SLIC. Measured limits: a frame to regions at most 0.2, a slider step
+at most 0.06 of it. Mixing: see benchmarks/mixing.py. Rounds take turns, so that a busy machine slows both sides alike; medians are told.
 """
-import os
+from benchmarks.timing import machine, one_core, one_thread, table, take_turns
 
-for _threads in ('OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS', 'NUMBA_NUM_THREADS'): os.environ[_threads] = '1'
+one_thread()
 import argparse
 import json
-import platform
-import statistics
 import sys
-import time
-from importlib.metadata import version
 
 import numpy as np
 
 SIZE, N, LIMITS = (1024, 512), 10000, {'frame to regions': .2, 'slider step: a weight': .06, 'slider step: a threshold': .06}
-
-
-def one_core():
-    "Keep this process on one core, where the system can."
-    if hasattr(os, 'sched_setaffinity'): os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
 
 
 def frames(data, most):
@@ -38,17 +29,6 @@ def frames(data, most):
         if data: raise
         found = [render(Town(seed), 0., *SIZE) for seed in range(most)]
     return [f.replace(disp=degrade(f.disp, i)) if f.disp is not None else f for i, f in enumerate(found)]
-
-
-def take_turns(works, rounds):
-    "Milliseconds of each work, by name: every round runs all of them once, after one unmeasured round."
-    spans = {name: [] for name in works}
-    for r in range(rounds + 1):
-        for name, work in works.items():
-            start = time.perf_counter()
-            work()
-            if r: spans[name].append((time.perf_counter() - start) * 1000)
-    return {name: dict(median_ms=statistics.median(s), min_ms=min(s), rounds=len(s)) for name, s in spans.items()}
 
 
 def library_slic(image):
@@ -106,39 +86,18 @@ def cut_quality(images, truths):
     return out
 
 
-def machine():
-    about = dict(python=platform.python_version(), system=platform.platform(), cpus=os.cpu_count(), load=os.getloadavg()[0])
-    return {**about, **{p: version(p) for p in ('numpy', 'numba', 'scikit-image')}}
-
-
-def table(times, base, limits={}):
-    "Lines of name, milliseconds and multiple of the base."
-    for name, t in times.items():
-        t['ratio'] = t['median_ms'] / times[base]['median_ms']
-        word = '' if name not in limits else f"   at most {limits[name]}: {'kept' if t['ratio'] <= limits[name] else 'NOT KEPT'}"
-        print(f"{name:30}{t['median_ms']:10.1f} ms{t['ratio']:9.3f} x{word}")
-
-
-def main():
-    parser = argparse.ArgumentParser(prog='python -m benchmarks', description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--rounds', type=int, default=9, help='measured rounds')
-    parser.add_argument('--frames', type=int, default=3, help='frames for the quality of superpixels')
-    parser.add_argument('--data', default='', help='a folder with labels and disparity; default: the samples')
-    parser.add_argument('--json', default='bench.json', help='where the figures go')
-    args = parser.parse_args()
-    one_core()
+def measure_regions(args):
+    "Superpixels, regions and grouping, as told on the screen and as one dict."
     found = frames(args.data, args.frames)
-    image, result = found[0].image, dict(machine=machine(), size=SIZE, superpixels=N)
+    image, result = found[0].image, dict(size=SIZE, superpixels=N)
     print(f'one core, {SIZE[0]}x{SIZE[1]}, {N} superpixels, medians of {args.rounds} rounds; x = multiple of scikit-image SLIC')
     works = superpixel_works(image)
     if found[0].disp is not None: works |= region_works(found[0])
-    result['times'] = take_turns(works, args.rounds)
-    table(result['times'], 'skimage slic', LIMITS)
+    table(result.setdefault('times', take_turns(works, args.rounds)), LIMITS)
     if found[0].disp is not None:
         works, result['codelength'] = grouping_works(found[0])
-        result['grouping'] = take_turns(works, args.rounds)
         print('\nmap equation, two levels; x = multiple of the first')
-        table(result['grouping'], next(iter(works)))
+        table(result.setdefault('grouping', take_turns(works, args.rounds)))
         for name, bits in result['codelength'].items(): print(f'{name:30}{bits:10.4f} bits')
     labelled = [f for f in found if f.labels is not None]
     if labelled:
@@ -146,6 +105,23 @@ def main():
         print(f'\nsuperpixels against the labels of {len(labelled)} frames: borders found within 2 and 1 pixels, undersegmentation error')
         for name, q in result['quality'].items():
             print(f"{name:30}{q['n']:10.0f}{q['boundary_recall_2px']:9.4f}{q['boundary_recall_1px']:9.4f}{q['undersegmentation']:9.4f}")
+    return result
+
+
+def main():
+    parser = argparse.ArgumentParser(prog='python -m benchmarks', description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('what', nargs='*', choices=['regions', 'mixing', []], help='default: both')
+    parser.add_argument('--rounds', type=int, default=9, help='measured rounds')
+    parser.add_argument('--frames', type=int, default=3, help='frames for the quality of superpixels')
+    parser.add_argument('--data', default='', help='regions: a folder with labels and disparity; default: the samples')
+    parser.add_argument('--json', default='bench.json', help='where the figures go')
+    args = parser.parse_args()
+    what, cores, result = args.what or ['regions', 'mixing'], one_core(), dict(machine=machine())
+    if 'regions' in what: result |= measure_regions(args)
+    if 'mixing' in what:
+        from benchmarks.mixing import measure_mixing
+        print()
+        result['mixing'] = measure_mixing(args.rounds, cores=cores)
     with open(args.json, 'w') as f: json.dump(result, f, indent=1)
     print(f'\nfigures: {args.json}')
 

@@ -2,16 +2,17 @@
 
     python -m benchmarks.mixing [--rounds 9] [--data FOLDER] [--workers 2] [--json mixing.json]
 
-An item is 8 images to 16 mixed ones at 384x768 with the `paper` preset, read from PNG files of 1024x512 with disparity and
-regions. Measured limits: at most 0.9 of the forward pass (2x3x192x384, no grad, one thread), at most 600 MB a worker.
+An item is 8 images to 16 mixed ones at 384x768 with the `paper` preset, read from PNG files of 1024x512 with disparity and regions:
+streets of the town, disparity as a stereo camera would see it, regions by the `street` preset (90 to 140 a frame). Measured limits:
+at most 0.9 of the forward pass (2x3x192x384, no grad, one thread), at most 600 MB a worker, imports included.
 The processor's time is told beside the clock's: on a busy machine only the former says what the work costs.
 """
-import os
+from benchmarks.timing import all_cores, machine, one_core, one_thread, table, take_turns
 
-for _threads in ('OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS', 'NUMBA_NUM_THREADS'): os.environ[_threads] = '1'
+one_thread()
 import argparse
 import json
-import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -20,7 +21,7 @@ from pathlib import Path
 SIZE, MOST_RATIO, MOST_MB = (1024, 512), .9, 600
 
 
-def make_streets(out, n=16):
+def make_streets(out, n=8):
     "Streets of the town with regions, as a data folder."
     from cpcdr.data import FolderWriter
     from cpcdr.regions import RegionParams, find_regions
@@ -29,7 +30,7 @@ def make_streets(out, n=16):
     for seed in range(n):
         frame = render(Town(seed), 0., *SIZE, name=f'{seed:06}')
         frame = frame.replace(disp=degrade(frame.disp, seed))
-        writer.write(frame.replace(regions=find_regions(frame, RegionParams()).labels), {'image', 'disp', 'regions', 'camera'})
+        writer.write(frame.replace(regions=find_regions(frame, RegionParams.preset('street')).labels), {'image', 'disp', 'regions', 'camera'})
 
 
 def network():
@@ -62,38 +63,28 @@ def network():
     return Network().eval()
 
 
-def take_turns(works, rounds):
-    "Milliseconds by the clock and of the processor, by name: every round runs all works once, after one unmeasured round."
-    spans = {name: [] for name in works}
-    for r in range(rounds + 1):
-        for name, work in works.items():
-            start = time.perf_counter(), time.process_time()
-            work(r)
-            if r: spans[name].append(((time.perf_counter() - start[0])*1000, (time.process_time() - start[1])*1000))
-    return {name: dict(clock_ms=statistics.median(a for a, _ in s), cpu_ms=statistics.median(b for _, b in s)) for name, s in spans.items()}
-
-
-def stages(folder):
-    "The parts of one item, each with a new one every round."
-    from cpcdr.copypaste import MixParams, carry_out, make_homes, plan_pastes
+def stages(data):
+    "An item and its parts; each call makes the next one."
+    from itertools import count
+    from cpcdr.copypaste import carry_out, make_homes, plan_pastes
     from cpcdr.core import make_rng
-    from cpcdr.mixdata import MixData, finish
-    data, kept = MixData(folder, MixParams()), {}
-    names = lambda k: [folder.names[i] for i in data.partners(k)]
-    def read(k): kept['frames'] = [folder.frame(n, {'disp', 'regions'}) for n in names(k)]
-    def home(k): kept['homes'] = make_homes(kept['frames'], data.params)
-    def plan(k): kept['plan'] = plan_pastes(kept['homes'], data.params, make_rng(0, k))
-    def paste(k): kept['mixed'] = carry_out(kept['homes'], kept['plan'], data.params)
-    def touch(k): finish(kept['mixed'], data.params, make_rng(0, k))
-    return data, {'an item': lambda k: data[k], '  read 8 frames': read, '  to one size': home, '  plan': plan, '  paste': paste, '  last touch': touch}, kept
+    from cpcdr.mixdata import finish
+    folder, kept, key = data.frames, {}, count()
+    def item(): data[next(key)]
+    def read(): kept['frames'] = [folder.frame(folder.names[i], {'disp', 'regions'}) for i in data.partners(next(key))]
+    def home(): kept['homes'] = make_homes(kept['frames'], data.params)
+    def plan(): kept['plan'] = plan_pastes(kept['homes'], data.params, make_rng(0, next(key)))
+    def paste(): kept['mixed'] = carry_out(kept['homes'], kept['plan'], data.params)
+    def touch(): finish(kept['mixed'], data.params, make_rng(0, next(key)))
+    return {'an item': item, '  read 8 frames': read, '  to one size': home, '  plan': plan, '  paste': paste, '  last touch': touch}, kept
 
 
-def measure_worker(folder):
-    "Peak memory in MB of a process that makes ten items and holds a batch, as a loader's worker does."
-    import subprocess
+def worker_memory(folder):
+    "Peak memory in MB of a fresh process that makes ten items and holds a batch, as a loader's worker does; None where it cannot be told."
     # not getrusage: its peak begins with that of the process that starts this one
     code = ('import re, sys; from cpcdr.data import open_folder; from cpcdr.mixdata import MixData, collate; d = MixData(open_folder(sys.argv[1]))\n'
             'for k in range(10): batch = collate([d[k]])\nprint(int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1]) / 1024)')
+    if not Path('/proc/self/status').exists(): return None
     return float(subprocess.run([sys.executable, '-c', code, str(folder)], capture_output=True, text=True, check=True).stdout)
 
 
@@ -107,34 +98,62 @@ def items_a_second(data, workers, items=24):
     return sum(1 for _ in loader) / (time.perf_counter() - start)
 
 
+def steps_a_second(net, device, images, height, width, steps=4):
+    "Forward, backward and step of the optimiser, in a second."
+    import torch
+    net, x = net.to(device).train(), torch.randn(images, 3, height, width, device=device)
+    optimiser = torch.optim.SGD(net.parameters(), 1e-4)
+    def step():
+        with torch.autocast(device, torch.bfloat16, enabled=device == 'cuda'): net.prototypes(net(x).movedim(1, -1)).square().mean().backward()
+        optimiser.step(); optimiser.zero_grad()
+        if device == 'cuda': torch.cuda.synchronize()
+    step()
+    start = time.perf_counter()
+    for _ in range(steps): step()
+    return steps / (time.perf_counter() - start)
+
+
+def measure_mixing(rounds=9, data='', workers=2, cores=None):
+    "Times, memory and throughput, as told on the screen and as one dict."
+    import torch
+    from cpcdr.copypaste import pasteable
+    from cpcdr.data import open_folder
+    from cpcdr.mixdata import MixData
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as made:
+        if not data: make_streets(made)
+        mixes = MixData(open_folder(data or made))
+        works, kept = stages(mixes)
+        net, x = network(), torch.randn(2, 3, 192, 384)
+        def forward():
+            with torch.no_grad(): net(x)
+        times = take_turns({'forward pass': forward, **works}, rounds)
+        homes = kept['homes']
+        result = dict(times=times, regions=len(homes.boxes), pasted=int(pasteable(homes.boxes, mixes.params).sum()), pastes=len(kept['plan']), parameters=sum(p.numel() for p in net.parameters()))
+        print(f'mixing on one core: 8 frames with {result["regions"]/8:.0f} regions each, {result["pastes"]} pastes of {result["pasted"]} regions; '
+              f'network of {result["parameters"]/1e6:.1f} M; medians of {rounds} rounds; x = multiple of the forward pass')
+        table(times, {'an item': MOST_RATIO})
+        if mb := worker_memory(mixes.frames.path):
+            result['worker_mb'] = mb
+            print(f'peak memory of a worker: {mb:.0f} MB   at most {MOST_MB}: {"kept" if mb <= MOST_MB else "NOT KEPT"}')
+        all_cores(cores)
+        result['items_a_second'] = items_a_second(mixes, workers)
+        step = ('cuda', 16, 384, 768) if torch.cuda.is_available() else ('cpu', 2, 192, 384)
+        result['step'], result['steps_a_second'] = step, steps_a_second(net, *step)
+        print(f'{workers} workers: {result["items_a_second"]:.2f} items ({16*result["items_a_second"]:.0f} images) a second; training on {step[0]}, '
+              f'{step[1]} images of {step[2]}x{step[3]}: {result["steps_a_second"]:.2f} steps ({step[1]*result["steps_a_second"]:.1f} images) a second')
+    return result
+
+
 def main():
     parser = argparse.ArgumentParser(prog='python -m benchmarks.mixing', description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--rounds', type=int, default=9, help='measured rounds')
-    parser.add_argument('--data', default='', help='a folder with disparity and regions; default: 16 streets of the town')
+    parser.add_argument('--data', default='', help='a folder with disparity and regions; default: 8 streets of the town')
     parser.add_argument('--workers', type=int, default=2, help='processes of the loader')
     parser.add_argument('--json', default='mixing.json', help='where the figures go')
     args = parser.parse_args()
-    import torch
-    from cpcdr.data import open_folder
-    torch.set_num_threads(1)
-    with tempfile.TemporaryDirectory() as made:
-        if not args.data: make_streets(made)
-        folder = open_folder(args.data or made)
-        data, works, kept = stages(folder)
-        net, x = network(), torch.randn(2, 3, 192, 384)
-        def forward(_):
-            with torch.no_grad(): net(x)
-        times = take_turns({'forward pass': forward, **works}, args.rounds)
-        result = dict(times=times, pastes=len(kept['plan']), regions=len(kept['homes'].boxes), parameters=sum(p.numel() for p in net.parameters()))
-        print(f'one core; {result["regions"]} regions in 8 frames, {result["pastes"]} pastes, network of {result["parameters"]/1e6:.1f} M; x = multiple of the forward pass')
-        for name, t in times.items():
-            t['ratio'], t['cpu_ratio'] = (t[k]/times['forward pass'][k] for k in ('clock_ms', 'cpu_ms'))
-            word = '' if name != 'an item' else f'   at most {MOST_RATIO}: {"kept" if t["cpu_ratio"] <= MOST_RATIO else "NOT KEPT"}'
-            print(f'{name:18}{t["clock_ms"]:9.1f} ms{t["ratio"]:8.3f} x   processor {t["cpu_ms"]:9.1f} ms{t["cpu_ratio"]:8.3f} x{word}')
-        result['worker_mb'] = measure_worker(Path(folder.path))
-        print(f'peak memory of a worker: {result["worker_mb"]:.0f} MB   at most {MOST_MB}: {"kept" if result["worker_mb"] <= MOST_MB else "NOT KEPT"}')
-        result['items_a_second'] = items_a_second(data, args.workers)
-        print(f'{args.workers} workers: {result["items_a_second"]:.2f} items ({16*result["items_a_second"]:.0f} images) a second')
+    cores = one_core()
+    result = dict(machine=machine(), **measure_mixing(args.rounds, args.data, args.workers, cores))
     with open(args.json, 'w') as f: json.dump(result, f, indent=1)
     print(f'figures: {args.json}')
 
