@@ -5,15 +5,16 @@
 # %% auto #0
 __all__ = ['CROPS', 'NUMBERS', 'SCALINGS', 'crop_mask', 'scored', 'median_ratio', 'depth_errors', 'colour_error', 'error_picture',
            'errors_by_distance', 'Judgement', 'judgement_text', 'judge', 'plane_depth', 'fit_plane', 'row_depth',
-           'rivals']
+           'rivals', 'true_depth', 'judge_disp', 'region_curve', 'curve_means']
 
 # %% ../nbs/19_judge.ipynb #6837b9f4
 from dataclasses import dataclass, field
 from itertools import product
 import numpy as np
 from .core import DataError, check_shape
+from .data import open_folder, read_depth, read_disp
 from .frame import Frame
-from .geometry import disp_to_metres
+from .regions import RegionParams, find_regions, measures
 
 # %% ../nbs/19_judge.ipynb #910afefd
 CROPS = dict(garg=(.40810811, .99189189, .03594771, .96405229), eigen=(.3324324, .91351351, .0359477, .96405229))
@@ -182,35 +183,45 @@ class Judgement:
     def __str__(self): return judgement_text(self)
 
 
+def _unit_note(j):
+    off = float(np.median(j.ratios))
+    return [] if j.scaling != 'none' or .5 < off < 2 else [f'these predictions are not in metres (off by {off:.3g}): judge them with median scaling, or give a metric source']
+
+
 def judgement_text(j: Judgement) -> str:
     "A judgement for the terminal."
     where = f'{j.settings["least"]:g} to {j.settings["cap"]:g} m, ' + (f'{j.settings["crop"]} crop' if j.settings['crop'] else 'whole frame')
     scaling = dict(image='median scaling per image', set='one median scale for the set', none='as predicted, no scaling')[j.scaling]
     lines = [f'{k:9} {j.mean[k]:7.3f}  +- {j.spread[k]:.3f}' for k in NUMBERS]
     return '\n'.join([f'{len(j.rows)} frames, {where}, {scaling}; mean and spread over frames', *lines,
-                      f'truth / prediction: {np.median(j.ratios):.3g}, from frame to frame +- {j.breathing:.1%}' + (f'; {len(j.skipped)} skipped' if j.skipped else '')])
+                      f'truth / prediction: {np.median(j.ratios):.3g}, from frame to frame +- {j.breathing:.1%}' + (f'; {len(j.skipped)} skipped' if j.skipped else ''), *_unit_note(j)])
 
 # %% ../nbs/19_judge.ipynb #2ed6cec3
 SCALINGS = 'image', 'set', 'none'
 
 
 def judge(
-    preds,              # depth maps (H, W), 0 none: a list, or anything that can be gone through twice
+    preds,              # depth maps (H, W), 0 none
     truths,             # as many (H, W) in metres, 0 none
     scaling: str = 'image', # median scaling per 'image', for the 'set', or 'none' for metric depth
     cap: float = 80., least: float = .001, crop: str = None, # which pixels are asked
     names=None,         # of the frames
 ) -> Judgement:
     "Errors of each frame and their means over frames, as papers average them."
-    if scaling not in SCALINGS: raise ValueError(f'scaling: expected one of {", ".join(SCALINGS)}, got {scaling!r}')
     preds, truths = list(preds), list(truths)
     names = [str(i) for i in range(len(truths))] if names is None else list(names)
     if not len(preds) == len(truths) == len(names) or not names: raise ValueError(f'preds, truths: expected as many of both and at least one, got {len(preds)} and {len(truths)} with {len(names)} names')
-    asked = dict(cap=cap, least=least, crop=crop)
-    ratios = [_named(n, median_ratio, p, t, **asked) for n, p, t in zip(names, preds, truths)]
-    scales = dict(image=ratios, set=[float(np.median(ratios))]*len(ratios), none=[1.]*len(ratios))[scaling]
-    rows = [dict(name=n, **depth_errors(p, t, **asked, scale=s), ratio=r) for n, p, t, s, r in zip(names, preds, truths, scales, ratios)]
-    return Judgement(rows, scaling, asked)
+    return _judge(names, lambda i: (preds[i], truths[i]), scaling, dict(cap=cap, least=least, crop=crop))
+
+
+def _judge(names, load, scaling, asked, skipped=None):
+    "Judge frames that are loaded one by one; twice where one factor for all has to be known first."
+    if scaling not in SCALINGS: raise ValueError(f'scaling: expected one of {", ".join(SCALINGS)}, got {scaling!r}')
+    pairs, scale = ((n, *load(i)) for i, n in enumerate(names)), 'median' if scaling == 'image' else 1.
+    if scaling == 'set': scale = float(np.median([_named(n, median_ratio, p, t, **asked) for n, p, t in pairs]))
+    if scaling == 'set': pairs = ((n, *load(i)) for i, n in enumerate(names))
+    rows = [dict(name=n, **_named(n, depth_errors, p, t, **asked, scale=scale), ratio=median_ratio(p, t, **asked)) for n, p, t in pairs]
+    return Judgement(rows, scaling, asked, skipped or {})
 
 
 def _named(name, work, *args, **kwargs):
@@ -294,3 +305,53 @@ def rivals(
     rows, size = row_depth(truths, **asked), truths[0].shape
     known = np.concatenate([t[scored(t, **asked)] for t in truths])
     return dict(constant=np.full(size, _least_abs_rel(known)), rows=rows, ground=plane_depth(*size, *fit_plane(truths, **asked)))
+
+# %% ../nbs/19_judge.ipynb #8fe69db0
+def true_depth(
+    frame: Frame,      # with depth, or with metric disparity
+) -> np.ndarray:       # (H, W) metres, 0 none
+    "The frame's own depth in metres; None where it has neither depth nor disparity."
+    if frame.depth is not None: return frame.depth
+    return None if frame.disp is None else _unit_depth(frame.disp)
+
+
+def _unit_depth(disp):
+    "1 / disparity, 0 in holes: metres where the source is metric."
+    return np.where(disp > 0, 1/np.maximum(disp, 1e-9), 0)
+
+
+def judge_disp(
+    frame: Frame,                          # with true depth or disparity, and labels where there are some
+    disp: np.ndarray,                      # (H, W) in [0, 1], 0 unknown: what is judged
+    params: RegionParams = RegionParams(), # for the regions
+    scaling: str = 'median',               # or a factor
+    **asked,                               # cap, least, crop
+) -> dict:                                 # depth_errors of it, and measures of the regions cut from it
+    "A disparity map as depth, and as what regions are cut from."
+    truth = true_depth(frame)
+    errors = {} if truth is None else depth_errors(_unit_depth(disp), truth, scale=scaling, **asked)
+    return {**errors, **measures(find_regions(frame.replace(disp=disp.astype(np.float32), depth=None), params))}
+
+# %% ../nbs/19_judge.ipynb #80090e79
+def region_curve(
+    frames,            # with exact disparity and labels
+    spoil,             # (disp, seed, strength) -> disp
+    strengths,         # of the noise
+    params: RegionParams = RegionParams(),
+    seeds=(0,),        # draws of the noise, for every frame and strength
+) -> list:             # one dict for each frame, strength and seed: these, and what judge_disp says
+    "How errors of depth move the measures of regions."
+    return [dict(strength=float(s), frame=f.name, seed=seed, **judge_disp(f, spoil(f.disp, seed, s), params))
+            for f in frames for s in strengths for seed in (seeds if s else seeds[:1])]
+
+
+def curve_means(
+    rows: list,  # of region_curve
+    key: str,    # abs_rel, purity, boundary_f, ari ...
+) -> tuple:      # strengths, means, spreads over frames and seeds: three lists
+    "One line of the plot."
+    by = {}
+    for r in rows: by.setdefault(r['strength'], []).append(r[key])
+    if not by: raise ValueError('rows: expected those of region_curve, got none')
+    strengths = sorted(by)
+    return strengths, [float(np.mean(by[s])) for s in strengths], [float(np.std(by[s])) for s in strengths]
