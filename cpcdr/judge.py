@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['CROPS', 'NUMBERS', 'SCALINGS', 'crop_mask', 'scored', 'median_ratio', 'depth_errors', 'colour_error', 'error_picture',
            'errors_by_distance', 'Judgement', 'judgement_text', 'judge', 'plane_depth', 'fit_plane', 'row_depth',
-           'rivals', 'true_depth', 'judge_disp', 'region_curve', 'curve_means']
+           'rivals', 'true_depth', 'judge_disp', 'region_curve', 'curve_means', 'judge_folder']
 
 # %% ../nbs/19_judge.ipynb #6837b9f4
 from dataclasses import dataclass, field
@@ -355,3 +355,40 @@ def curve_means(
     if not by: raise ValueError('rows: expected those of region_curve, got none')
     strengths = sorted(by)
     return strengths, [float(np.mean(by[s])) for s in strengths], [float(np.std(by[s])) for s in strengths]
+
+# %% ../nbs/19_judge.ipynb #c9883386
+def _resized(disp, shape):
+    "Disparity at the size of the truth; holes stay holes."
+    from PIL import Image
+    if disp.shape == shape: return disp
+    how = Image.Resampling.NEAREST if (disp <= 0).any() else Image.Resampling.BILINEAR
+    return np.asarray(Image.fromarray(np.ascontiguousarray(disp, np.float32)).resize(shape[::-1], how))
+
+
+def _pred_depth(over, name, shape):
+    "Predicted depth of a frame from what was laid over, in metres or in the unit of its disparity."
+    if over.kinds.get('depth') == 'overlay':
+        depth = read_depth(over.files['depth'][name])
+        return depth if depth.shape == shape else _unit_depth(_resized(_unit_depth(depth), shape))
+    return _unit_depth(_resized(read_disp(over.files['disp'][name]), shape))
+
+# %% ../nbs/19_judge.ipynb #3ac5da52
+def judge_folder(
+    pred,                   # folder with depth/ (metres) or disp/, as `cpcdr depth` writes it
+    truth,                  # data folder with depth or metric disparity of the same names
+    scaling: str = 'none',  # none, or median scaling: image, set
+    cap: float = 80., least: float = .001, crop: str = None, # which pixels are asked
+) -> Judgement:
+    "Judge a folder of depth maps."
+    folder, over = open_folder(truth), open_folder(truth, [pred])
+    known = next((f for f in ('depth', 'disp') if f in folder.files), None)
+    answer = next((f for f in ('depth', 'disp') if over.kinds.get(f) == 'overlay'), None)
+    if known is None: raise DataError(truth, f'has no depth to judge by ({folder.kind} with {", ".join(sorted(folder.has))})', 'give a folder with depth/ or metric disp/, KITTI depth, or laser scans')
+    if answer is None: raise DataError(pred, 'has neither depth/ nor disp/', 'give a folder that `cpcdr depth` wrote')
+    asked = [n for n in folder.names if n in folder.files[known]]
+    names = [n for n in asked if n in over.files[answer]]
+    if not names: raise DataError(pred, f'answers none of the {len(asked)} frames that have true depth; the first is {asked[0]!r}', 'predict depth for those')
+    def load(i):
+        t = true_depth(folder.frame(names[i], {known}))
+        return _pred_depth(over, names[i], t.shape), t
+    return _judge(names, load, scaling, dict(cap=cap, least=least, crop=crop), {n: 'no prediction' for n in asked if n not in names})
