@@ -1,0 +1,221 @@
+"Training on video: resume is exact, also after kill -9; NaN never reaches the weights; bad video is told in words."
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import warnings
+
+import numpy as np
+import pytest
+import torch
+
+import cpcdr.selfdepth as selfdepth
+from cpcdr.core import DataError
+from cpcdr.data import samples
+from cpcdr.frame import Camera, Frame
+from cpcdr.selfdepth import (Clip, Learner, SelfDepthParams, checkpoints, fit, learning_rate, load_depth, load_tensors, predict, split_drives, take_batch)
+
+SMALL = SelfDepthParams(steps=6, batch=2, height=64, width=96, save_every=2, keep=2, warmup=2, mask_from=.5)
+
+
+@pytest.fixture(autouse=True, scope='module')
+def one_thread():
+    "Small work on a machine that other tests share."
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope='module')
+def frames(): return [f.replace(disp=None, right=None, baseline=None, pose=None) for f in samples('clip')[:8]]
+
+
+@pytest.fixture(scope='module')
+def whole(frames, tmp_path_factory):
+    run = tmp_path_factory.mktemp('whole')
+    return run, fit(frames, run, SMALL, quiet=True)
+
+
+def weights(run): return load_tensors(checkpoints(run)[-1])[0]
+
+
+def same(a, b): return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+def test_a_run_leaves_what_was_promised(whole):
+    run, report = whole
+    assert report['status'] == 'done' and report['step'] == 6 and report['triplets'] == 6
+    assert {'config.toml', 'model.safetensors', 'log.jsonl', 'report.json', 'checkpoints', 'look'} <= {p.name for p in run.iterdir()}
+    assert [p.stem for p in checkpoints(run)] == ['0000004', '0000006'] and SelfDepthParams.load(run/'config.toml') == SMALL
+    assert json.loads((run/'report.json').read_text())['loss_last'] == report['loss_last']
+    assert not list(run.rglob('*.part-*'))
+
+
+def test_resume_gives_the_same_bits(whole, frames, tmp_path):
+    assert fit(frames, tmp_path, SMALL, quiet=True, until=3)['status'] == 'stopped'
+    assert fit(frames, tmp_path, SMALL, quiet=True, resume=True)['status'] == 'done'
+    assert same(weights(whole[0]), weights(tmp_path))
+    lines = lambda run: [{k: v for k, v in json.loads(l).items() if k != 'seconds'} for l in (run/'log.jsonl').read_text().splitlines()]
+    assert lines(tmp_path)[-1]['step'] == 6
+    assert same(load_tensors(whole[0]/'model.safetensors')[0], load_tensors(tmp_path/'model.safetensors')[0])
+
+
+def test_kill_minus_nine_and_on(whole, tmp_path):
+    code = ('import sys, torch; torch.set_num_threads(1); from cpcdr.data import samples; from tests.test_selfdepth import SMALL; from cpcdr.selfdepth import fit\n'
+            'frames = [f.replace(disp=None, right=None, baseline=None, pose=None) for f in samples("clip")[:8]]; fit(frames, sys.argv[1], SMALL, quiet=True)')
+    root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    env = {**os.environ, 'PYTHONPATH': root}
+    child = subprocess.Popen([sys.executable, '-c', code, str(tmp_path)], env=env, cwd=root)
+    deadline = time.time() + 120
+    while len(checkpoints(tmp_path)) < 1 and child.poll() is None and time.time() < deadline: time.sleep(.01)
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    assert checkpoints(tmp_path) and (child.returncode == -signal.SIGKILL or checkpoints(tmp_path)[-1].stem == '0000006')
+    fit([f.replace(disp=None, right=None, baseline=None, pose=None) for f in samples('clip')[:8]], tmp_path, SMALL, quiet=True, resume=True)
+    assert same(weights(whole[0]), weights(tmp_path))
+
+
+def test_another_seed_is_another_run(whole, frames, tmp_path):
+    fit(frames, tmp_path, SMALL.replace(seed=1), quiet=True)
+    assert not same(weights(whole[0]), weights(tmp_path))
+
+
+def test_a_used_folder_is_not_overwritten(whole, frames):
+    with pytest.raises(DataError, match='holds a training'): fit(frames, whole[0], SMALL, quiet=True)
+    with pytest.raises(DataError, match='other settings'): fit(frames, whole[0], SMALL.replace(lr=.5), quiet=True, resume=True)
+    with pytest.raises(DataError, match='another video'): fit(frames[1:], whole[0], SMALL, quiet=True, resume=True)
+
+
+def test_a_half_checkpoint_is_named(whole, tmp_path, frames):
+    fit(frames, tmp_path, SMALL, quiet=True, until=2)
+    path = checkpoints(tmp_path)[-1]
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(DataError, match=path.name): fit(frames, tmp_path, SMALL, quiet=True, resume=True)
+
+
+def test_nan_stops_and_the_last_good_stays(frames, tmp_path, monkeypatch):
+    real = selfdepth.depth_loss
+    calls = []
+    def poisoned(*args, **kwargs):
+        calls.append(1)
+        loss, parts = real(*args, **kwargs)
+        return (loss*float('nan') if len(calls) > 3 else loss), parts
+    monkeypatch.setattr(selfdepth, 'depth_loss', poisoned)
+    report = fit(frames, tmp_path, SMALL.replace(steps=30), quiet=True)
+    assert report['status'] == 'diverged' and report['step'] == 2
+    assert all(torch.isfinite(v).all() for v in weights(tmp_path).values()) and np.isfinite(predict(load_depth(tmp_path), frames[0])).all()
+
+
+def test_one_nan_step_changes_nothing(frames, monkeypatch):
+    clip, learner = Clip(frames, SMALL), Learner(SMALL)
+    batch = take_batch(clip, 0)
+    learner.learn(batch)
+    before = {k: v.clone() for k, v in learner.tensors().items() if 'running' not in k and 'tracked' not in k}
+    got = learner.learn({**batch, 'target': batch['target']*float('nan')})
+    assert got['fault'] and all(torch.equal(before[k], learner.tensors()[k]) for k in before)
+    assert not learner.learn(take_batch(clip, 1))['fault']
+
+
+def test_prediction_fits_any_frame(whole, frames):
+    model = load_depth(whole[0])
+    for f in (frames[0], frames[0].resize(300, 111), frames[0].replace(camera=None), frames[0].crop(10, 10, 120, 60)):
+        d = predict(model, f)
+        assert d.dtype == np.float32 and d.shape == f.image.shape[:2] and (d > 0).all() and (d <= 1).all()
+    assert np.array_equal(predict(model, frames[0]), predict(model, frames[0]))
+
+
+def test_prediction_of_a_mirror_is_the_mirror(whole, frames):
+    model = load_depth(whole[0])
+    a, b = predict(model, frames[0]), predict(model, frames[0].flip())
+    assert np.abs(a - b[:, ::-1]).max() < 1e-4*a.max() + 1e-5
+
+
+def test_a_folder_without_weights_is_refused(tmp_path):
+    with pytest.raises(DataError, match='no trained depth'): load_depth(tmp_path)
+    (tmp_path/'model.safetensors').write_bytes(b'nonsense')
+    with pytest.raises(DataError, match='model.safetensors'): load_depth(tmp_path)
+
+
+def test_batches_depend_on_seed_and_step_alone(frames):
+    clip = Clip(frames, SMALL)
+    a, b = take_batch(clip, 5), (take_batch(clip, 1), take_batch(clip, 5))[1]
+    assert all(torch.equal(a[k], b[k]) for k in a) and not torch.equal(a['target'], take_batch(clip, 4)['target'])
+    zoomed = take_batch(Clip(frames, SMALL.replace(zoom=2.)), 5)
+    assert (zoomed['K'][:, 0] > a['K'][:, 0]).any() and zoomed['target'].shape == a['target'].shape
+
+
+def test_learning_rate_goes_up_and_down():
+    p = SMALL.replace(steps=100, warmup=10, lr=1.)
+    rates = [learning_rate(p, k) for k in range(100)]
+    assert 0 < rates[0] <= .1 and abs(max(rates) - 1) < .01 and rates[-1] < .02 and rates.index(max(rates)) in range(8, 12)
+
+
+# ---- bad video
+
+def clip_of(frames, **changes): return Clip(frames, SMALL.replace(**changes))
+
+
+def test_frames_are_put_in_order_as_numbers():
+    assert split_drives(['a/10', 'a/9', 'b/1', 'a/100']) == {'a': ['a/9', 'a/10', 'a/100'], 'b': ['b/1']}
+
+
+def test_two_frames_are_too_few(frames):
+    with pytest.raises(DataError, match='no three frames in a row'): clip_of(frames[:2])
+
+
+def test_a_standing_camera_is_told(frames):
+    still = [frames[0].replace(name=f'x/{k}') for k in range(6)]
+    with pytest.raises(DataError, match='stands still.*x/1, x/2, x/3 and 2 more'): clip_of(still)
+    mixed = clip_of(frames[:4] + [frames[3].replace(name='town0058/0000035')] + frames[4:])
+    assert len(mixed) == 6 and 'town0058/0000035' in mixed.notes[0]
+
+
+def test_a_cut_is_found(frames):
+    other = [f.replace(name=f'town0058/1{k:05}', image=np.ascontiguousarray(f.image[::-1])) for k, f in enumerate(frames)]
+    clip = clip_of(frames + other)
+    assert [len(r) for r in clip.runs] == [8, 8] and any('cut before: town0058/100000' in n for n in clip.notes)
+
+
+def test_a_jump_of_exposure_is_no_cut(frames):
+    dim = [f.replace(image=(f.image*(.6 if k > 3 else 1.)).astype(np.uint8)) for k, f in enumerate(frames)]
+    clip = clip_of(dim)
+    assert len(clip.runs) == 1 and any(n.startswith('the exposure jumps at: town0058/000004') for n in clip.notes)
+    row = next(r for r in clip.triplets if r[0] == 3)
+    lit = selfdepth._lit(clip, row[2], row[0]).mean()
+    assert abs(lit - clip.frames[row[0]].mean()) < .05*lit
+
+
+def test_a_missing_or_odd_camera_is_told(frames):
+    assert any('guessed' in n for n in clip_of([f.replace(camera=None) for f in frames]).notes)
+    odd = [f.replace(camera=Camera(9., 9., 128, 64, 256, 128)) for f in frames]
+    assert any('camera looks wrong' in n for n in clip_of(odd).notes)
+
+
+def test_mixed_sizes_are_two_runs(frames):
+    clip = clip_of(frames[:4] + [f.resize(128, 64) for f in frames[4:]])
+    assert [len(r) for r in clip.runs] == [4, 4] and any('another size begins at: town0058/000004' in n for n in clip.notes)
+    assert len({f.shape for f in clip.frames}) == 1
+
+
+def test_notes_reach_the_user(frames, tmp_path):
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter('always')
+        report = fit([f.replace(camera=None) for f in frames], tmp_path, SMALL.replace(steps=1), quiet=True)
+    assert any('guessed' in str(w.message) for w in said) and 'guessed' in report['notes'][0]
+
+
+def test_starting_from_other_weights(whole, frames, tmp_path):
+    fit(frames, tmp_path, SMALL.replace(steps=1, lr=0.), quiet=True, init=whole[0])
+    a, b = (load_tensors(r/'model.safetensors')[0] for r in (whole[0], tmp_path))
+    assert all(torch.allclose(a[k], b[k], atol=1e-6) for k in a if 'running' not in k and 'tracked' not in k)
+
+
+def test_learning_helps(frames):
+    "A few dozen steps bring the error down; with the clock's order of frames reversed it would not be about depth."
+    p = SMALL.replace(steps=40, lr=2e-3, mask=False, jitter=0., flip=False)
+    clip, learner = Clip(frames, p), Learner(p)
+    losses = [learner.learn(take_batch(clip, k))['photo'] for k in range(40)]
+    assert np.mean(losses[-8:]) < .9*np.mean(losses[:4])
