@@ -5,16 +5,18 @@
 # %% auto #0
 __all__ = ['CITYSCAPES27', 'PROTOCOLS', 'ONE_TO_ONE', 'AS_CLASSES', 'confusion', 'class_iou', 'scores', 'cluster_iou',
            'hungarian', 'best_class', 'name_clusters', 'Protocol', 'protocol_for', 'read_truth', 'look_at', 'labelled',
-           'truth_frame', 'count_folder', 'judge', 'told', 'combined', 'result_text']
+           'truth_frame', 'count_folder', 'judge', 'told', 'combined', 'result_text', 'find_predictions',
+           'read_prediction', 'ids_table', 'which_ids', 'numbering_of', 'score_predictions']
 
 # %% ../nbs/49_score.ipynb #88713970
 import zlib
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 import numpy as np
 from . import __version__
 from .core import DataError, check_shape, fingerprint, progress
 from .frame import CITYSCAPES, LABEL_TO_27, LABEL_TO_TRAIN, VOID, Classes, Frame
-from .files import read_map
+from .files import image_size, read_json, read_map
 
 # %% ../nbs/49_score.ipynb #2ea80105
 def confusion(
@@ -258,3 +260,102 @@ def result_text(
     if 'many_to_one' in result: lines.append(f'apart, and not to be compared: many-to-one mIoU {share(result["many_to_one"]["miou"])} with {result["clusters"]} clusters')
     if result.get('absent'): lines.append(f'not in these labels: {", ".join(result["absent"])}')
     return '\n'.join([head, *lines])
+
+# %% ../nbs/49_score.ipynb #052c922b
+def find_predictions(
+    path,  # folder of PNG label maps, or one with label/ in it
+    names, # of the frames
+) -> dict: # name -> Path
+    "The label map of each frame: same relative name, or the same last part, perhaps with _words behind it."
+    root = Path(path)/'label' if (Path(path)/'label').is_dir() else Path(path)
+    if not root.is_dir(): raise DataError(path, 'is not there' if not root.exists() else 'is no folder', 'give a folder of PNG label maps')
+    exact, starts = {}, {}
+    for p in sorted(root.rglob('*.png')):
+        exact[p.relative_to(root).as_posix().removesuffix('.png')] = p
+        words = p.stem.split('_')
+        for i in range(1, len(words) + 1): starts.setdefault('_'.join(words[:i]), []).append(p)
+    found = {}
+    for name in names:
+        fits = [exact[name]] if name in exact else starts.get(name.split('/')[-1], [])
+        if not fits: raise DataError(root, f'has no label map for {name!r} among its {len(exact)} PNG files', 'name them like the frames')
+        if len(fits) > 1: raise DataError(fits[0], f'and {len(fits) - 1} more could be the prediction of {name!r}', 'keep the folders of the data, or one file a frame')
+        found[name] = fits[0]
+    return found
+
+# %% ../nbs/49_score.ipynb #296665ac
+def read_prediction(
+    path,
+    frame: Frame,       # as the protocol looks at it
+    size: tuple,        # width and height of the whole picture
+    protocol: Protocol,
+) -> np.ndarray:        # (H, W) uint8 ids of the part looked at
+    "A label map in the size of the picture, or of the part that the protocol looks at."
+    x = read_map(path)
+    if x.dtype.kind == 'f' or x.min() < 0 or x.max() > 255: raise DataError(path, f'holds {x.dtype} values {x.min()} to {x.max()}', 'save ids from 0 to 255')
+    x = x.astype(np.uint8)
+    if x.shape == frame.labels.shape: return x
+    if x.shape[::-1] != tuple(size): raise DataError(path, f'is {x.shape[1]}x{x.shape[0]} but its image is {size[0]}x{size[1]}', 'write label maps at full size')
+    return look_at(Frame(frame.name, np.zeros((*x.shape, 3), np.uint8), labels=x), protocol.side).labels
+
+# %% ../nbs/49_score.ipynb #f822f3ec
+def ids_table(
+    protocol: Protocol,
+    ids: str, # 'train': the protocol's own numbers from 0; 'label': Cityscapes label ids
+) -> np.ndarray: # (256,) class of each id, 255 void, -1 no id of that kind
+    "What each number in a prediction means."
+    if ids not in ('train', 'label'): raise ValueError(f'ids: expected train or label, got {ids!r}')
+    table = np.full(256, -1)
+    if ids == 'train': table[:len(protocol)] = np.arange(len(protocol))
+    elif protocol.classes.names in (CITYSCAPES.names, CITYSCAPES27.names): table[:34] = protocol.table[:34]
+    else: raise ValueError(f'ids: label ids are those of Cityscapes, but these are {len(protocol)} classes of a folder; use train')
+    table[VOID] = VOID
+    return table
+
+# %% ../nbs/49_score.ipynb #7fd00576
+def which_ids(
+    protocol: Protocol,
+    seen: np.ndarray, # numbers that occur, void left out
+    path,             # where, for the message
+) -> str:             # 'train'; or a DataError where that is not certain
+    "The numbering of predictions when nobody said it."
+    if protocol.name == 'folder': return 'train'
+    if len(protocol) == 27: raise DataError(path, 'could hold numbers of the 27 classes, train ids of 19 or label ids', 'say which with --ids train (0 to 26) or --ids label')
+    if len(seen) and seen.max() >= 19: raise DataError(path, f'holds id {seen.max()}, and there are 19 train ids from 0', 'say --ids label if these are label ids, or --match if they are clusters')
+    if len(seen) and seen.min() >= 7: raise DataError(path, f'holds ids {seen.min()} to {seen.max()}, which could be train ids or label ids', 'say which with --ids')
+    return 'train'
+
+# %% ../nbs/49_score.ipynb #f9a0a2cb
+def numbering_of(path):
+    "What a folder of label maps says of its numbers in classes.json: 'clusters', its class names, or None."
+    known = Path(path)/'classes.json'
+    if not known.is_file(): return None
+    about = read_json(known)
+    return 'clusters' if about.get('clusters') else tuple(map(str, about.get('names', ())))
+
+# %% ../nbs/49_score.ipynb #e5194450
+def score_predictions(
+    path,             # folder of PNG label maps
+    folder,           # Folder with labels
+    protocol='cityscapes19',
+    ids: str = None,  # 'train', 'label'; None finds out, or refuses
+    match=None,       # True: ids are clusters, to be matched; None: as the folder's classes.json says
+    names=None,
+) -> dict:            # the result, ready for JSON
+    "Score label maps that lie in files."
+    protocol = protocol_for(protocol, folder)
+    names = labelled(folder) if names is None else names
+    files, said = find_predictions(path, names), numbering_of(path)
+    match = said == 'clusters' if match is None else match
+    read = lambda f: [read_prediction(files[f.name], f, image_size(folder.files['image'][f.name]), protocol)]
+    (raw,), data = count_folder(read, folder, protocol, [255], names, image=False)   # columns are the numbers in the files
+    seen = np.flatnonzero(sum(raw.values())[:, :255].sum(0))
+    if match:
+        k = max(len(protocol), int(seen.max()) + 1 if len(seen) else 1)
+        return judge({n: np.delete(c, np.s_[k:255], 1) for n, c in raw.items()}, protocol) | told(protocol, data, ids='clusters')
+    ids = ids or ('train' if said == protocol.classes.names else which_ids(protocol, seen, path))
+    table = ids_table(protocol, ids)
+    wrong = seen[table[seen] < 0]
+    if len(wrong):
+        name = next(n for n, c in raw.items() if c[:, wrong].any())
+        raise DataError(files[name], f'holds id {wrong[-1]}, which is none of the {ids} ids of {protocol.name}', 'say --ids label for Cityscapes label ids, or --match for clusters')
+    return judge({n: name_clusters(c, table[:255]) for n, c in raw.items()}, protocol, AS_CLASSES) | told(protocol, data, ids=ids)

@@ -110,7 +110,7 @@ def network_size(
     scale = (height or size[1])/size[1]
     return tuple(max(32, 32*round(s*scale/32)) for s in size)
 
-
+# %% ../nbs/50_segment.ipynb #60fbb7d8
 def encoder_features(
     encoder,            # of `cpcdr.encoder`; its mode is kept
     frame: Frame,
@@ -129,7 +129,7 @@ def encoder_features(
         finally: encoder.train(training)
     return x[0].permute(1, 2, 0).float().cpu().numpy()
 
-
+# %% ../nbs/50_segment.ipynb #256635cd
 def as_source(encoder, what='projection', height=0):
     "A function Frame -> features: of an encoder, or the function itself."
     from functools import partial
