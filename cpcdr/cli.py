@@ -286,6 +286,9 @@ def mix(
     work = MixWork(folder, out, settings, items, seed, recipe_of(folder, overlay, parameters=settings.to_dict(), seed=seed))
     return finish(batch(work, jobs, overwrite), out, as_json)
 
+# %% ../nbs/70_cli.ipynb #b8c3d85c
+import cpcdr.cli_learn # adds `segment` and `evaluate`
+
 # %% ../nbs/70_cli.ipynb #97e7eab0
 def warm_up() -> float: # seconds
     "Compile what is compiled at first use, on small pictures, so that the first slider is quick."
