@@ -1,6 +1,6 @@
 """How much error of depth the regions can take: measures against the strength of the noise, on towns that nobody tuned on.
 
-    python benchmarks/depth_noise.py --json      8 towns, 1024x512, 10 000 superpixels, presets street and paper; two minutes on one core
+    python benchmarks/depth_noise.py --json      8 towns, 1024x512, 10 000 superpixels, presets street and paper; about two minutes of one core
 
 Noise is the town's own, as of a stereo matcher or of a depth network; strength 1 is meant to be realistic. Every number is a mean over
 frames and draws of the noise, with its spread. Abs rel is median-scaled up to 80 m. Towns are seeds 2000, 2001, ... as in tune_street.py.
