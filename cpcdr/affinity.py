@@ -13,28 +13,9 @@ import numpy as np
 from numba import njit
 from .core import check_shape, make_rng
 from .frame import Camera
+from .geometry import fill_holes
 
 # %% ../nbs/21_affinity.ipynb #9559dce4
-@njit(cache=True, nogil=True)
-def _fill_rows(disp, far):
-    H, W = disp.shape
-    out = np.empty((H, W), np.float32)
-    known = np.zeros(H, np.bool_)
-    for v in range(H):
-        left = np.float32(0)
-        u = 0
-        while u < W:
-            if disp[v, u] > 0:
-                left = disp[v, u]; out[v, u] = max(left, far); known[v] = True; u += 1; continue
-            end = u
-            while end < W and disp[v, end] <= 0: end += 1
-            right = disp[v, end] if end < W else np.float32(0)
-            value = max(left, right) if left == 0 or right == 0 else min(left, right)
-            for k in range(u, end): out[v, k] = max(value, far)
-            u = end
-    return out, known
-
-# %% ../nbs/21_affinity.ipynb #1c1b05bb
 def prepare_disp(
     disp: np.ndarray,   # (H, W) in [0, 1], 0 unknown
     far: float = .005,  # smallest disparity kept: what is farther counts as this far
@@ -45,12 +26,7 @@ def prepare_disp(
     if fill not in ('row', 'far'): raise ValueError(f"fill: expected 'row' or 'far', got {fill!r}")
     if not np.isfinite(disp).all(): raise ValueError('disp: holds NaN or infinity; write 0 where disparity is unknown')
     if not (disp > 0).any(): raise ValueError('disp: no pixel is known (all are 0); give another disparity or use colour only')
-    disp = np.ascontiguousarray(disp, np.float32)
-    if fill == 'far': return np.maximum(disp, np.float32(far))
-    out, known = _fill_rows(disp, np.float32(far))
-    if known.all(): return out
-    rows = np.flatnonzero(known)   # rows without a single known pixel repeat the nearest one that has some
-    return out[rows[np.abs(rows[:, None] - np.arange(len(out))).argmin(0)]]
+    return np.maximum(fill_holes(disp) if fill == 'row' else disp, np.float32(far), dtype=np.float32)
 
 # %% ../nbs/21_affinity.ipynb #e403ba92
 @njit(cache=True, nogil=True)
