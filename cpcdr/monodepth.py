@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['FAULT', 'camera_row', 'ray_map', 'Residual', 'Climb', 'ground_first', 'DepthNet', 'PoseNet', 'motion_matrix',
-           'invert_motion', 'reproject', 'warp', 'box3', 'ssim', 'photometric_error', 'best_source', 'smoothness',
-           'taught_error', 'standing_error', 'depth_loss']
+           'invert_motion', 'reproject', 'warp', 'motion_between', 'fetch', 'box3', 'ssim', 'photometric_error',
+           'sweep', 'best_source', 'smoothness', 'taught_error', 'standing_error', 'halve', 'depth_loss']
 
 # %% ../nbs/12_monodepth.ipynb #da9a6d68
 from concurrent.futures import ThreadPoolExecutor
@@ -177,6 +177,29 @@ def warp(
     half = torch.tensor([2/(W - 1), 2/(H - 1)], dtype=uv.dtype, device=uv.device)
     return F.grid_sample(image, uv*half - 1, padding_mode='border', align_corners=True)
 
+# %% ../nbs/12_monodepth.ipynb #8921e1fd
+def motion_between(
+    a: Frame, # with pose
+    b: Frame, # with pose
+) -> Tensor:  # (1, 4, 4) b from a
+    "The exact motion from camera `a` to camera `b`, for looking at."
+    for f in (a, b):
+        if f.pose is None: raise ValueError(f'{f.name} has no pose; give frames of the town, or T')
+    return torch.from_numpy(np.linalg.inv(b.pose) @ a.pose).float()[None]
+
+
+def fetch(
+    frame: Frame,          # the target, with camera
+    source: Frame,         # another moment
+    disp: np.ndarray=None, # (H, W) inverse depth of the target; default: the frame's own
+    T: Tensor=None,        # (1, 4, 4) source from target; default: from the poses
+) -> np.ndarray:           # (H, W, 3) uint8
+    "The source as it would look from the target, if depth and motion were these; black where it has nothing."
+    q = torch.from_numpy(np.array(frame.disp if disp is None else disp, np.float32))[None, None]
+    x = torch.from_numpy(np.array(source.image)).permute(2, 0, 1)[None].float()
+    uv, inside = reproject(q, motion_between(frame, source) if T is None else T, camera_row(frame.camera)[None])
+    return (warp(x, uv)*inside)[0].permute(1, 2, 0).round().byte().numpy()
+
 # %% ../nbs/12_monodepth.ipynb #a8313e0c
 def box3(x): return F.avg_pool2d(x, 3, 1)
 
@@ -205,9 +228,30 @@ def photometric_error(
     colour = (x - y)[..., 1:-1, 1:-1].abs().mean(1, keepdim=True)
     return F.pad(alpha*structure + (1 - alpha)*colour, (1, 1, 1, 1), mode='replicate')
 
-# %% ../nbs/12_monodepth.ipynb #f37df642
+# %% ../nbs/12_monodepth.ipynb #154f792b
+def sweep(
+    frame: Frame,         # the target
+    sources: list,        # frames
+    disps: np.ndarray,    # (n,) inverse depths to try
+    motions: list = None, # of (1, 4, 4); default: from the poses
+    alpha: float = .85,
+) -> np.ndarray:          # (n, H, W) least error over the sources
+    "The error of every pixel at each inverse depth: a plane sweep (Collins, CVPR 1996)."
+    K, x = camera_row(frame.camera)[None], torch.from_numpy(np.array(frame.image)).permute(2, 0, 1)[None].float()/255
+    motions, out = motions or [motion_between(frame, s) for s in sources], []
+    for q in disps:
+        found = []
+        for source, T in zip(sources, motions):
+            y = torch.from_numpy(np.array(source.image)).permute(2, 0, 1)[None].float()/255
+            uv, inside = reproject(torch.full_like(x[:, :1], float(q)), T, K)
+            found.append(photometric_error(warp(y, uv), x, alpha).where(inside, FAULT))
+        out.append(torch.stack(found).min(0).values[0, 0].numpy())
+    return np.stack(out)
+
+
 FAULT = 10. # error of a pixel whose partner is outside of the source: larger than any real one
 
+# %% ../nbs/12_monodepth.ipynb #9da6ec5c
 def best_source(
     errors: Tensor,    # (S, B, 1, H, W) of the fetched sources
     standing: Tensor,  # (S, B, 1, H, W) of the sources as they are, or None: no auto-mask
@@ -219,7 +263,7 @@ def best_source(
         if standing is not None: keep &= least < standing.min(0).values
     return least, keep
 
-
+# %% ../nbs/12_monodepth.ipynb #d3f39d2c
 def smoothness(
     disp: Tensor,  # (B, 1, h, w) inverse depth
     image: Tensor, # (B, 3, h, w) at the same size
@@ -230,7 +274,7 @@ def smoothness(
     return sum((step(d, axis) * torch.exp(-step(image, axis).mean(1, keepdim=True))).mean() for axis in (2, 3))
 
 # %% ../nbs/12_monodepth.ipynb #3c572e89
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model='numpy')
 def _fetch(q, T, K, source, out, place, inside):
     "Fill `out` (3, H, W) with the source as seen from the target; `place` are columns and rows."
     (H, W), one, tiny = q.shape, np.float32(1), np.float32(1e-4)
@@ -252,7 +296,7 @@ def _fetch(q, T, K, source, out, place, inside):
                 out[c, v, u] = (s[j, i]*(one - a) + s[j, i + 1]*a)*(one - b) + (s[j + 1, i]*(one - a) + s[j + 1, i + 1]*a)*b
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model='numpy')
 def _fetch_back(q, T, K, source, g, place, gq, gT):
     "From the gradient of the fetched picture to that of disparity (added) and motion (3, 4)."
     (H, W), one = q.shape, np.float32(1)
@@ -278,7 +322,7 @@ def _fetch_back(q, T, K, source, g, place, gq, gT):
                 gT[r, 0] += d*x; gT[r, 1] += d*y; gT[r, 2] += d; gT[r, 3] += d*k
 
 # %% ../nbs/12_monodepth.ipynb #9be1008b
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model='numpy')
 def _columns(x, y, v, sx, sxx, sxy):
     "Sums of three rows: x, x*x, x*y."
     for u in range(x.shape[1]):
@@ -286,7 +330,7 @@ def _columns(x, y, v, sx, sxx, sxy):
         sx[u], sxx[u], sxy[u] = a + b + c, a*a + b*b + c*c, a*y[v, u] + b*y[v + 1, u] + c*y[v + 2, u]
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model='numpy')
 def _compare(x, y, mean, square, alpha, out):
     "Photometric error (H-2, W-2) of pictures (3, H, W); `mean` and `square` are box means of y and y*y."
     (C, H, W), ninth, one, two = x.shape, np.float32(1/9), np.float32(1), np.float32(2)
@@ -304,7 +348,7 @@ def _compare(x, y, mean, square, alpha, out):
                 out[v, u] += share*(one - s) + rest*abs(x[c, v + 1, u + 1] - y[c, v + 1, u + 1])
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model='numpy')
 def _compare_back(x, y, mean, square, alpha, weight, g):
     "Add to `g` (3, H, W) the gradient of sum(weight * error) with respect to x."
     (C, H, W), ninth, two = x.shape, np.float32(1/9), np.float32(2)
@@ -332,7 +376,7 @@ def _compare_back(x, y, mean, square, alpha, weight, g):
                 g[c, v + 1, u + 1] += rest*weight[v, u]*(np.float32(d > 0) - np.float32(d < 0))
 
 # %% ../nbs/12_monodepth.ipynb #acf9b24b
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model='numpy')
 def _teach(q, T, K, target, mean, square, sources, standing, limit, alpha, gq, gT):
     "One picture: sum of the least errors, pixels that taught, and the gradients of the sum."
     S, (H, W) = len(sources), q.shape
@@ -410,6 +454,11 @@ def standing_error(
         with ThreadPoolExecutor(torch.get_num_threads()) as pool: list(pool.map(one, range(S*B)))
         return F.pad(torch.from_numpy(out.min(0))[:, None], (1, 1, 1, 1), mode='replicate'), stats
 
+# %% ../nbs/12_monodepth.ipynb #3b382826
+def halve(K: Tensor) -> Tensor: # (B, 4)
+    "The camera of a picture of half the size."
+    return torch.cat([K[:, :2]/2, (K[:, 2:] + .5)/2 - .5], 1)
+
 
 def depth_loss(
     disps: list,             # of (B, 1, h, w) inverse depth, finest first
@@ -420,15 +469,18 @@ def depth_loss(
     alpha: float = .85,      # share of structure in the error
     smooth: float = 1e-3,    # weight of smoothness, halved at every coarser scale
     mask: bool = True,       # leave out what moves with the camera
-) -> tuple:                  # scalar loss, dict of photo, smooth, kept
-    "The whole teacher, at full resolution for every scale (Godard et al., ICCV 2019, sec. 3)."
-    standing, stats = standing_error(target, sources, alpha, mask)
-    photo = even = kept = 0
-    for k, disp in enumerate(disps):
-        same = disp.shape[-2:] == target.shape[-2:]
-        full = disp if same else F.interpolate(disp, target.shape[-2:], mode='bilinear', align_corners=False)
-        error, share = taught_error(full, T, K, target, sources, standing, stats, alpha)
-        photo, kept = photo + error, kept + share
-        even = even + smoothness(disp, target if same else F.adaptive_avg_pool2d(target, disp.shape[-2:])) / 2**k
-    n = len(disps)
-    return (photo + smooth*even) / n, dict(photo=photo.detach()/n, smooth=even.detach()/n, kept=kept/n)
+    levels: int = 1,         # sizes of the pictures: 1/1, 1/2, 1/4, ...
+) -> tuple:                  # scalar loss, dict of photo and kept at full size, smooth
+    "The whole teacher (Godard et al., ICCV 2019, sec. 3), on a pyramid of pictures."
+    errors, even, seen = [], 0, {}
+    for level in range(levels):
+        standing, stats = standing_error(target, sources, alpha, mask)
+        for k, disp in enumerate(disps):
+            if level < min(k, levels - 1): continue
+            full = disp if disp.shape[-2:] == target.shape[-2:] else F.interpolate(disp, target.shape[-2:], mode='bilinear', align_corners=False)
+            error, share = taught_error(full, T, K, target, sources, standing, stats, alpha)
+            errors.append(error)
+            if not seen: seen = dict(photo=error.detach(), kept=share)
+            if level == min(k, levels - 1): even = even + smoothness(disp, F.adaptive_avg_pool2d(target, disp.shape[-2:])) / 2**k
+        if level + 1 < levels: target, sources, K = F.avg_pool2d(target, 2), F.avg_pool2d(sources.flatten(0, 1), 2).view(*sources.shape[:3], *(n//2 for n in sources.shape[-2:])), halve(K)
+    return sum(errors)/len(errors) + smooth*even/len(disps), dict(**seen, smooth=even.detach()/len(disps))
