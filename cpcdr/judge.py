@@ -200,20 +200,6 @@ def judgement_text(j: Judgement) -> str:
 SCALINGS = 'image', 'set', 'none'
 
 
-def judge(
-    preds,              # depth maps (H, W), 0 none
-    truths,             # as many (H, W) in metres, 0 none
-    scaling: str = 'image', # median scaling per 'image', for the 'set', or 'none' for metric depth
-    cap: float = 80., least: float = .001, crop: str = None, # which pixels are asked
-    names=None,         # of the frames
-) -> Judgement:
-    "Errors of each frame and their means over frames, as papers average them."
-    preds, truths = list(preds), list(truths)
-    names = [str(i) for i in range(len(truths))] if names is None else list(names)
-    if not len(preds) == len(truths) == len(names) or not names: raise ValueError(f'preds, truths: expected as many of both and at least one, got {len(preds)} and {len(truths)} with {len(names)} names')
-    return _judge(names, lambda i: (preds[i], truths[i]), scaling, dict(cap=cap, least=least, crop=crop))
-
-
 def _judge(names, load, scaling, asked, skipped=None):
     "Judge frames that are loaded one by one; twice where one factor for all has to be known first."
     if scaling not in SCALINGS: raise ValueError(f'scaling: expected one of {", ".join(SCALINGS)}, got {scaling!r}')
@@ -229,6 +215,20 @@ def _named(name, work, *args, **kwargs):
     try: return work(*args, **kwargs)
     except ValueError as e: raise DataError(name, str(e)) from e
 
+# %% ../nbs/19_judge.ipynb #bb050123
+def judge(
+    preds,              # depth maps (H, W), 0 none
+    truths,             # as many (H, W) in metres, 0 none
+    scaling: str = 'image', # median scaling per 'image', for the 'set', or 'none' for metric depth
+    cap: float = 80., least: float = .001, crop: str = None, # which pixels are asked
+    names=None,         # of the frames
+) -> Judgement:
+    "Errors of each frame and their means over frames, as papers average them."
+    preds, truths = list(preds), list(truths)
+    names = [str(i) for i in range(len(truths))] if names is None else list(names)
+    if not len(preds) == len(truths) == len(names) or not names: raise ValueError(f'preds, truths: expected as many of both and at least one, got {len(preds)} and {len(truths)} with {len(names)} names')
+    return _judge(names, lambda i: (preds[i], truths[i]), scaling, dict(cap=cap, least=least, crop=crop))
+
 # %% ../nbs/19_judge.ipynb #3dc1a586
 def plane_depth(
     height: int, width: int, # of the map, pixels
@@ -240,7 +240,7 @@ def plane_depth(
     v, u = np.mgrid[:height, :width]
     return 1/np.maximum((v - (height - 1)/2)/width - horizon + tilt*(u - (width - 1)/2)/width, wall)
 
-
+# %% ../nbs/19_judge.ipynb #fe170105
 def fit_plane(
     truths,             # maps (H, W) of one size, metres, 0 none
     lean: float = .1,   # largest tilt: a road is nearly level, and more would make it a house front
@@ -372,7 +372,7 @@ def _pred_depth(over, name, shape):
         return depth if depth.shape == shape else _unit_depth(_resized(_unit_depth(depth), shape))
     return _unit_depth(_resized(read_disp(over.files['disp'][name]), shape))
 
-# %% ../nbs/19_judge.ipynb #3ac5da52
+
 def judge_folder(
     pred,                   # folder with depth/ (metres) or disp/, as `cpcdr depth` writes it
     truth,                  # data folder with depth or metric disparity of the same names
