@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['MOST_POINTS', 'DARK', 'to_png', 'to_jpeg', 'Picture', 'seen_by', 'palette', 'pick_colors', 'touching',
            'region_colors', 'overlay', 'boundaries', 'outline', 'color_scale', 'edge_picture', 'colour_depth',
-           'colour_normals', 'grid', 'sample_points', 'color_numbers', 'plotly_scale', 'cloud_scene', 'cloud_layout',
-           'cloud_trace', 'cloud', 'cloud_still']
+           'colour_normals', 'grid', 'curves', 'Live', 'sample_points', 'color_numbers', 'plotly_scale', 'cloud_scene',
+           'cloud_layout', 'cloud_trace', 'cloud', 'cloud_still']
 
 # %% ../nbs/06_show.ipynb #84fb0c39
 import io
@@ -326,6 +326,57 @@ def _figure_png(canvas, dpi=72):
     "PNG of a figure in at most 256 colours."
     canvas.figure.set_dpi(dpi); canvas.draw()
     return to_png(np.asarray(canvas.buffer_rgba())[..., :3].copy(), 9, 256)
+
+# %% ../nbs/06_show.ipynb #c92d4bd5
+def curves(
+    rows: list,         # of dicts, as `read_log` gives them
+    panels,             # what is drawn together: [('loss',), ('pixel', 'region')]
+    x: str = 'step',    # what runs to the right
+    cols: int = 3,      # panels in a row
+    width: float = 9,   # of the figure, inches
+    tall: float = 2.2,  # of one row, inches
+):                      # matplotlib Figure that shows itself
+    "Numbers of a log, one panel for each group; rows that lack a number are passed over."
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    if not panels: raise ValueError('panels: expected at least one group of names, got none')
+    cols = min(cols, len(panels)); lines = -(-len(panels)//cols)
+    fig = Figure((width, lines*tall), layout='constrained')
+    for k, names in enumerate(panels):
+        ax = fig.add_subplot(lines, cols, k + 1)
+        for name in names:
+            at, y = [r[x] for r in rows if name in r], [r[name] for r in rows if name in r]
+            ax.plot(at, y, label=name if not y else f'{name} {y[-1]:.3g}')
+        ax.legend(fontsize=9, frameon=False, handlelength=1); ax.tick_params(labelsize=8); ax.spines[['top', 'right']].set_visible(False)
+        if k >= len(panels) - cols: ax.set_xlabel(x, fontsize=9)
+    canvas = FigureCanvasAgg(fig)
+    fig._repr_png_ = lambda: _figure_png(canvas)
+    return fig
+
+# %% ../nbs/06_show.ipynb #a76e1489
+class Live:
+    "Curves and a picture of a training under way: `train(..., watch=Live())`."
+    def __init__(self,
+        panels=(('loss', 'pixel', 'region'), ('use',), ('gradient',)), # as in `curves`
+        every: float = 2., # seconds between two drawings at least
+        width: int = 880,  # of the picture, pixels
+    ):
+        self.panels, self.every, self.width, self.handles, self.last = panels, every, width, None, 0.
+
+    def __call__(self, run):
+        "Draw what the run holds now."
+        import time
+        if time.monotonic() - self.last < self.every and run.step < run.steps: return
+        shown = [curves(run.log, self.panels)] + ([] if run.picture is None else [Picture(run.picture, self.width)])
+        if self.handles is None: self.handles = [_shown_anew(x) for x in shown]
+        else: [h.update(x) for h, x in zip(self.handles, shown)]
+        self.last = time.monotonic()
+
+
+def _shown_anew(x):
+    "Show a thing where it can be replaced."
+    from IPython.display import display
+    return display(x, display_id=True)
 
 # %% ../nbs/06_show.ipynb #f4d58856
 MOST_POINTS = 100_000
