@@ -287,7 +287,7 @@ def mix(
     return finish(batch(work, jobs, overwrite), out, as_json)
 
 # %% ../nbs/70_cli.ipynb #b8c3d85c
-import cpcdr.cli_learn # adds `segment` and `evaluate`
+import cpcdr.cli_learn # adds `train`, `segment` and `evaluate`
 
 # %% ../nbs/70_cli.ipynb #97e7eab0
 def warm_up() -> float: # seconds

@@ -196,9 +196,49 @@ def test_wrong_words(words, capsys):
     error_line(capsys)
 
 
+def test_no_such_device(run, data, tmp_path, capsys):
+    assert here('segment', run, data, tmp_path / 'o', '--device', 'abacus') == 2
+    assert 'abacus' in error_line(capsys)
+
+
 def test_no_run_and_a_cut_one(run, data, tmp_path, capsys):
     assert here('segment', tmp_path / 'nothing', data, tmp_path / 'o') == 1
     error_line(capsys)
     for p in run.iterdir(): (tmp_path / p.name).write_bytes(p.read_bytes()[:2000])
     assert here('segment', tmp_path, data, tmp_path / 'o') == 1
     assert 'model.safetensors' in error_line(capsys)
+
+
+# training --------------------------------------------------------------------------------------------------------------
+
+@pytest.fixture(scope='module')
+def streets(tmp_path_factory):
+    out = tmp_path_factory.mktemp('streets')
+    writer = FolderWriter(out)
+    for k in range(4):
+        disp = np.repeat(np.linspace(.01, .3, 64, dtype=np.float32)[:, None], 128, 1)
+        writer.write(scene(k, (128, 64)).replace(disp=disp))
+    return out
+
+
+def test_train_then_segment_then_evaluate(streets, tmp_path, capsys):
+    run = tmp_path / 'run'
+    assert here('train', streets, run, '--preset', 'tiny', '--steps', 2, '--device', 'cpu', '--json') == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report['finished'] and report['step'] == 2 and (run / 'model.safetensors').is_file()
+    assert here('segment', run, streets, tmp_path / 'o', '--json') == 0
+    capsys.readouterr()
+    assert json.loads((tmp_path / 'o' / 'report.json').read_text())['recipe']['height'] == 78   # 64 rows, at the middle of a zoom from 1 to 2
+    assert scored(capsys, run, streets, '--protocol', 'cityscapes19', '--no-rivals')['config']['height'] == 78
+    assert here('train', streets, run, '--preset', 'tiny', '--steps', 2) == 1
+    assert '--resume' in error_line(capsys)
+    assert here('train', streets, run, '--resume') == 0                                         # with its own settings
+    assert here('train', streets, run, '--resume', '--seed', 3) == 1
+    assert 'trained otherwise' in error_line(capsys)
+
+
+def test_train_says_what_it_lacks(data, streets, tmp_path, capsys):
+    assert here('train', data, tmp_path / 'run', '--preset', 'tiny') == 1
+    assert 'cpcdr depth' in error_line(capsys)
+    assert here('train', streets, tmp_path / 'run', '--preset', 'tiny', '--device', 'abacus') == 2
+    error_line(capsys)
