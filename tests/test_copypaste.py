@@ -11,7 +11,7 @@ from cpcdr.copypaste import (MixParams, Plan, carry_out, fit_frame, make_homes, 
                              paste_affine, pasteable, plan_pastes, scale_limits)
 from cpcdr.core import DataError, make_rng
 from cpcdr.data import FolderWriter, open_folder
-from cpcdr.frame import Frame
+from cpcdr.frame import Camera, Frame
 from cpcdr.mixdata import (EpochSampler, MixData, PreparedData, collate, find_partners, finish, mixed_frames, open_prepared,
                            partner_picture, pick_pixels, read_views, view_counts, view_strip, write_views)
 from cpcdr.recolour import ColorParams, draw_recipes, recolour
@@ -246,6 +246,21 @@ def test_frames_of_any_size_and_camera_mix():
     assert mix([one, frames[0], frames[1]], SMALL, 0).rgb[0].max() >= 9
 
 
+def test_frames_with_other_cameras_or_none_mix_alike():
+    bare = [toy(0, 200, 40), toy(1, 31, 77), toy(2)]
+    cameras = [Camera.guess(200, 40, 60), Camera.guess(31, 77, 110), None]
+    same(mix([f.replace(camera=c) for f, c in zip(bare, cameras)], SMALL, 1), mix(bare, SMALL, 1))
+
+
+def test_frames_whose_regions_nearly_all_vanish():
+    y, x = np.mgrid[:480, :960]
+    fine = Frame('fine', np.zeros((480, 960, 3), np.uint8), disp=np.full((480, 960), .1, np.float32), regions=(x + 960*y).astype(np.int32))
+    homes = make_homes([fine, toy(1), toy(2)], SMALL)
+    assert (homes.frame_of == 0).sum() == 48*96 and not pasteable(homes.boxes, SMALL)[homes.frame_of == 0].any()
+    item = finish(mix([fine, toy(1), toy(2)], SMALL, 0), SMALL, make_rng(0))
+    assert item.ids.max() < item.image.size and np.isfinite(item.rgb).all()
+
+
 def test_disparity_with_holes_is_far_not_near():
     frames = [toy(j) for j in range(3)]
     holes = [f.replace(disp=np.where(make_rng(j).random(f.disp.shape) < .3, np.float32(0), f.disp)) for j, f in enumerate(frames)]
@@ -286,6 +301,16 @@ def test_no_depth_is_needed_for_flat_mixes():
 @pytest.mark.parametrize('n', [0, 2])
 def test_too_few_frames(n):
     with pytest.raises(DataError, match=f'has {n} frames, but a mix takes 3'): MixData([toy(j) for j in range(n)], SMALL)
+
+
+def test_an_empty_folder_is_one_line(tmp_path, capsys):
+    for folder in ('nothing', 'bare/rgb'): (tmp_path/folder).mkdir(parents=True)
+    for folder in ('nothing', 'bare', 'missing'):
+        with pytest.raises(DataError) as e: MixData(open_folder(tmp_path/folder), SMALL)
+        assert folder in str(e.value) and '\n' not in str(e.value)
+        assert command('mix', tmp_path/folder, tmp_path/'out') == 1
+        error = capsys.readouterr().err.strip()
+        assert folder in error and error.count('\n') == 0 and not (tmp_path/'out').exists()
 
 
 def test_no_region_travels():
