@@ -7,9 +7,9 @@ forward, both losses, backward, SGD and the prototypes' way back onto the sphere
 (bfloat16 where the processor has it, as the `cpu` preset does) at most 3.2 of the forward pass in float32; 1.2 GB at its peak.
 The step in float32 is told beside it, and so are its parts. Processor time counts: a busy machine changes it less.
 """
-import os
+from benchmarks.timing import machine, one_core, one_thread, table, take_turns
 
-for _threads in ('OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS', 'NUMBA_NUM_THREADS'): os.environ[_threads] = '1'
+one_thread()
 import argparse
 import json
 import re
@@ -61,8 +61,8 @@ class Step:
 
 def has_bfloat16():
     "Whether this processor multiplies bfloat16 by itself."
-    try: return bool(re.search(r'\b(avx512_bf16|amx_bf16|bf16)\b', open('/proc/cpuinfo').read()))
-    except OSError: return False
+    import torch
+    return bool(torch.cpu.get_capabilities().get('avx512_bf16'))
 
 
 def peak_memory(half):
@@ -72,31 +72,33 @@ def peak_memory(half):
     return float(subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True).stdout)
 
 
+def measure_step(rounds=5):
+    "Times and memory, as told on the screen and as one dict."
+    import torch
+    from benchmarks.mixing import network
+    torch.set_num_threads(1)
+    net, x = network(), torch.randn(PICTURES, 3, HEIGHT, WIDTH)
+    def forward():
+        with torch.no_grad(): net(x)
+    steps = {'step, float32': Step(False)} | ({'step, bfloat16': Step(True)} if has_bfloat16() else {})
+    times, trained = take_turns({'forward pass': forward, **steps}, rounds), list(steps)[-1]
+    print(f'training on one core: {PICTURES} pictures of {WIDTH}x{HEIGHT}, {PIXEL_ROWS} + {REGION_ROWS} rows; medians of {rounds} rounds; x = multiple of the forward pass')
+    table(times, {trained: MOST_RATIO})
+    for name, step in steps.items():
+        parts = times[name]['parts_ms'] = {k: statistics.median(s)*1000 for k, s in zip(('forward', 'losses', 'backward', 'optimiser'), zip(*step.spans[1:]))}
+        times[name]['peak_mb'] = peak = peak_memory(step.half)
+        told = ', '.join(f'{k} {v:.0f} ms' for k, v in parts.items())
+        print(f'{name}: {told}; peak memory {peak:.0f} MB' + ('' if name != trained else f'   at most {MOST_MB}: {"kept" if peak <= MOST_MB else "NOT KEPT"}'))
+    return dict(times=times)
+
+
 def main():
     parser = argparse.ArgumentParser(prog='python -m benchmarks.train_step', description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--rounds', type=int, default=5, help='measured rounds')
     parser.add_argument('--json', default='train_step.json', help='where the figures go')
     args = parser.parse_args()
-    import torch
-    from benchmarks.mixing import network, take_turns
-    torch.set_num_threads(1)
-    net, x = network(), torch.randn(PICTURES, 3, HEIGHT, WIDTH)
-    def forward(_):
-        with torch.no_grad(): net(x)
-    steps = {'step, float32': Step(False)} | ({'step, bfloat16': Step(True)} if has_bfloat16() else {})
-    times = take_turns({'forward pass': forward, **{n: lambda _, s=s: s() for n, s in steps.items()}}, args.rounds)
-    trained, result = list(steps)[-1], dict(times=times)
-    print(f'one core, {PICTURES} pictures of {WIDTH}x{HEIGHT}, {PIXEL_ROWS} + {REGION_ROWS} rows; x = multiple of the forward pass, processor time')
-    for name, t in times.items():
-        t['cpu_ratio'] = t['cpu_ms']/times['forward pass']['cpu_ms']
-        word = '' if name != trained else f'   at most {MOST_RATIO}: {"kept" if t["cpu_ratio"] <= MOST_RATIO else "NOT KEPT"}'
-        print(f'{name:18}{t["cpu_ms"]:9.1f} ms{t["cpu_ratio"]:8.3f} x{word}')
-        if name in steps:
-            t['parts_ms'] = {k: statistics.median(s)*1000 for k, s in zip(('forward', 'losses', 'backward', 'optimiser'), zip(*steps[name].spans[1:]))}
-            print('  ' + ', '.join(f'{k} {v:.0f}' for k, v in t['parts_ms'].items()))
-    for name, step in steps.items():
-        times[name]['peak_mb'] = peak = peak_memory(step.half)
-        print(f'peak memory, {name:16}{peak:6.0f} MB' + ('' if name != trained else f'   at most {MOST_MB}: {"kept" if peak <= MOST_MB else "NOT KEPT"}'))
+    one_core()
+    result = dict(machine=machine(), **measure_step(args.rounds))
     with open(args.json, 'w') as f: json.dump(result, f, indent=1)
     print(f'figures: {args.json}')
 
