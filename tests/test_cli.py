@@ -101,13 +101,13 @@ def test_nothing_slow_is_imported():
 def test_help_tells_of_every_option(command, capsys):
     assert here(command, '--help') == 0
     text = capsys.readouterr().out
-    assert '--json' in text and (command in ('doctor', 'evaluate', 'train') or '--jobs' in text)
+    assert '--json' in text and (command in ('doctor', 'evaluate', 'frames', 'train') or '--jobs' in text)
     if command == 'regions': assert '[default: (street; flat with --flat)]' in ' '.join(text.split()) and 'processes' in text
 
 
 @pytest.mark.parametrize('words', [
     [], ['region'], ['regions'], ['regions', 'a'], ['regions', 'a', 'b', '--jobs', 'x'], ['regions', 'a', 'b', '--jobs', '-1'],
-    ['regions', 'a', 'b', '--fast'], ['--fast'], ['depth', 'a', 'b', '--source', 'guess'], ['depth', 'a', 'b', '--source', 'monodepth'],
+    ['regions', 'a', 'b', '--fast'], ['--fast'], ['depth', 'a', 'b', '--source', 'guess'], ['depth', 'a', 'b', '--model', 'x'],
     ['depth', 'a', 'b', '--source', 'pretrained']], ids=' '.join)
 def test_wrong_words_exit_2(words, capsys):
     assert here(*words) == 2
