@@ -9,7 +9,6 @@ __all__ = ['CALIBS', 'READINGS', 'read_scan', 'pixel_from_laser', 'scan_to_depth
 # %% ../nbs/18_measured.ipynb #f9375649
 from pathlib import Path
 import numpy as np
-from scipy.ndimage import distance_transform_edt, minimum_filter
 from .core import DataError, as_data_error, check_shape
 from .files import FAR, metric_disp, read_calib
 
@@ -79,6 +78,7 @@ def scan_to_depth(
     clear=True,         # leave out what the camera cannot see from where it stands
 ) -> np.ndarray:        # (H, W) float32 metres along z, 0 none
     "Sparse depth of a laser scan."
+    from scipy.ndimage import minimum_filter # here, since every command imports this module
     check_shape('matrix', matrix, '3 4')
     depth = _nearest(points, matrix, size)
     if clear: depth[depth > 1.33*minimum_filter(depth, (9, 7), mode='nearest') + 1] = np.inf
@@ -117,6 +117,7 @@ def spread(
     reach: float = 12.,   # how far a dot counts, rows [px]
 ) -> np.ndarray:          # (H, W) float32
     "Holes take the value of the nearest dot, up to `reach`."
+    from scipy.ndimage import distance_transform_edt
     check_shape('depth', depth, 'H W')
     if not (depth > 0).any(): raise ValueError('depth: expected some pixels above 0, got none')
     far, (v, u) = distance_transform_edt(depth <= 0, sampling=(1, 2), return_indices=True)

@@ -179,7 +179,8 @@ def raw_answer(
     H, W = image.shape[:2]
     with torch.inference_mode(): out = network.model(pixel_values=prepare(image, network.recipe).to(network.model.device))
     x, pads = out.predicted_depth.float()[:, None], (_padding(H), _padding(W)) if network.recipe['zoe'] and network.recipe['do_pad'] else (0, 0)
-    x = torch.nn.functional.interpolate(x, (H + 2*pads[0], W + 2*pads[1]), mode='bicubic' if min(x.shape[2:]) > 3 else 'bilinear', align_corners=False)[0, 0]
+    lo, hi = x.min(), x.max() # cubic curves overshoot at edges: nothing is nearer or farther than the network said
+    x = torch.nn.functional.interpolate(x, (H + 2*pads[0], W + 2*pads[1]), mode='bicubic' if min(x.shape[2:]) > 3 else 'bilinear', align_corners=False).clamp(lo, hi)[0, 0]
     x = x[pads[0]:pads[0] + H, pads[1]:pads[1] + W]
     if network.meaning == 'depth_pro': # inverse depth of a camera as wide as its focal length (Bochkovskii et al., sec. 3)
         if fx is None and getattr(out, 'field_of_view', None) is not None: fx = float(.5 * W / torch.tan(.5 * torch.deg2rad(out.field_of_view.float().flatten()[0])))
