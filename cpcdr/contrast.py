@@ -193,11 +193,11 @@ def _kernel(z, prototypes, eps):
 
 def _balance(kernel, weights, iterations):
     "Factor of each column (K,) after so many rounds of Sinkhorn and Knopp; a row counts as often as `weights` (C,) says."
-    column = kernel.T @ weights
+    column, share = kernel.T @ weights, weights.sum()/kernel.shape[1] # without the share, factors drift off with every round
     for _ in range(iterations - 1):
-        factor, column = 1/column, torch.zeros_like(column)
+        factor, column = share/column, torch.zeros_like(column)
         for b in _blocks(kernel): column += kernel[b].T @ (weights[b]/(kernel[b] @ factor)) # once through memory, not twice
-    return 1/column
+    return share/column
 
 # %% ../nbs/41_contrast.ipynb #ddc9d025
 Level = namedtuple('Level', 'index ids n counts share') # rows sorted by id: (N,) place in z, (N,) id 0..n-1; (C,) rows at each place; weight of a row
