@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['FAULT', 'camera_row', 'ray_map', 'Residual', 'Climb', 'ground_first', 'DepthNet', 'PoseNet', 'motion_matrix',
            'invert_motion', 'reproject', 'warp', 'motion_between', 'fetch', 'box3', 'ssim', 'photometric_error',
-           'sweep', 'best_source', 'smoothness', 'taught_error', 'standing_error', 'halve', 'depth_loss']
+           'sweep', 'best_source', 'smoothness', 'taught_error', 'standing_error', 'below_ground', 'halve',
+           'depth_loss', 'refine_motion', 'motion_numbers']
 
 # %% ../nbs/12_monodepth.ipynb #da9a6d68
 from concurrent.futures import ThreadPoolExecutor
@@ -438,23 +439,46 @@ def taught_error(
 
 # %% ../nbs/12_monodepth.ipynb #72db3329
 def standing_error(
-    target: Tensor,  # (B, 3, H, W)
-    sources: Tensor, # (S, B, 3, H, W)
+    target: Tensor,   # (B, 3, H, W)
+    sources: Tensor,  # (S, B, 3, H, W)
     alpha: float = .85,
     mask: bool = True,
-) -> tuple:          # (B, 1, H, W), (mean, square) of the target
-    "What the error would be if nothing moved, and the target's part of the similarity: the same at every scale."
+    T: Tensor = None, # (S, B, 4, 4) source from target: its turn alone is tried, too
+    K: Tensor = None, # (B, 4)
+) -> tuple:           # (B, 1, H, W), (mean, square) of the target
+    "The least error without any depth, standing still or only turning; and the target's part of the similarity. The same at every scale."
     with torch.no_grad():
         stats = box3(target), box3(target*target)
         if not mask: return torch.full_like(target[:, :1], FAULT/2), stats
-        if target.device.type != 'cpu': return torch.stack([photometric_error(s, target, alpha, stats) for s in sources]).min(0).values, stats
-        S, B, _, H, W = sources.shape
-        out, x, y, a, b = np.empty((S, B, H - 2, W - 2), np.float32), *(t.contiguous().numpy() for t in (sources, target, *stats))
-        def one(k): _compare(x[k // B, k % B], y[k % B], a[k % B], b[k % B], alpha, out[k // B, k % B])
-        with ThreadPoolExecutor(torch.get_num_threads()) as pool: list(pool.map(one, range(S*B)))
-        return F.pad(torch.from_numpy(out.min(0))[:, None], (1, 1, 1, 1), mode='replicate'), stats
+        tried = [(sources, None)]
+        if T is not None:
+            S, B, _, H, W = sources.shape
+            uv, inside = reproject(torch.zeros_like(target[:, :1]).repeat(S, 1, 1, 1), T.flatten(0, 1), K.repeat(S, 1))
+            tried.append((warp(sources.flatten(0, 1), uv).view_as(sources), inside.view(S, B, 1, H, W)))
+        errors = [_errors_of(x, target, stats, alpha).where(inside, FAULT) if inside is not None else _errors_of(x, target, stats, alpha) for x, inside in tried]
+        return torch.cat(errors).min(0).values, stats
+
+
+def _errors_of(sources, target, stats, alpha):
+    "Photometric error (S, B, 1, H, W) of many pictures, without gradients."
+    if target.device.type != 'cpu': return torch.stack([photometric_error(s, target, alpha, stats) for s in sources])
+    S, B, _, H, W = sources.shape
+    out, x, y, a, b = np.empty((S, B, H - 2, W - 2), np.float32), *(t.contiguous().numpy() for t in (sources, target, *stats))
+    def one(k): _compare(x[k // B, k % B], y[k % B], a[k % B], b[k % B], alpha, out[k // B, k % B])
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool: list(pool.map(one, range(S*B)))
+    return F.pad(torch.from_numpy(out), (1, 1, 1, 1), mode='replicate')[:, :, None]
 
 # %% ../nbs/12_monodepth.ipynb #3b382826
+def below_ground(
+    disp: Tensor,     # (B, 1, h, w)
+    first: Tensor,    # (B, 1, h, w) from ground_first
+    rays: Tensor,     # (B, 2, h, w)
+    slack: float = .5 # so much of the floor's disparity is asked for
+) -> Tensor:          # scalar
+    "Nothing lies under the floor: what moves with us would like to be infinitely far and digs a hole there (Guizilini et al., ICLR 2020, sec. 3.4)."
+    return (F.relu((slack*first).log() - disp.log()) * (rays[:, 1:] > 0)).mean()
+
+
 def halve(K: Tensor) -> Tensor: # (B, 4)
     "The camera of a picture of half the size."
     return torch.cat([K[:, :2]/2, (K[:, 2:] + .5)/2 - .5], 1)
@@ -474,7 +498,7 @@ def depth_loss(
     "The whole teacher (Godard et al., ICCV 2019, sec. 3), on a pyramid of pictures."
     errors, even, seen = [], 0, {}
     for level in range(levels):
-        standing, stats = standing_error(target, sources, alpha, mask)
+        standing, stats = standing_error(target, sources, alpha, mask, T, K)
         for k, disp in enumerate(disps):
             if level < min(k, levels - 1): continue
             full = disp if disp.shape[-2:] == target.shape[-2:] else F.interpolate(disp, target.shape[-2:], mode='bilinear', align_corners=False)
@@ -484,3 +508,84 @@ def depth_loss(
             if level == min(k, levels - 1): even = even + smoothness(disp, F.adaptive_avg_pool2d(target, disp.shape[-2:])) / 2**k
         if level + 1 < levels: target, sources, K = F.avg_pool2d(target, 2), F.avg_pool2d(sources.flatten(0, 1), 2).view(*sources.shape[:3], *(n//2 for n in sources.shape[-2:])), halve(K)
     return sum(errors)/len(errors) + smooth*even/len(disps), dict(**seen, smooth=even.detach()/len(disps))
+
+# %% ../nbs/12_monodepth.ipynb #a5790dd6
+@njit(cache=True, nogil=True, error_model='numpy')
+def _normal_equations(q, a, b, K, T, scale, stride, N, g):
+    "Gauss-Newton for b(warp(x)) = a(x) about the motion T (3, 4), Cauchy weights; returns mean absolute difference."
+    (H, W), J, total, count = q.shape, np.empty(6), 0., 0
+    for v in range(0, H, stride):
+        y = (v - K[3]) / K[1]
+        for u in range(0, W, stride):
+            x, k = (u - K[2]) / K[0], q[v, u]
+            X = T[0, 0]*x + T[0, 1]*y + T[0, 2] + T[0, 3]*k
+            Y = T[1, 0]*x + T[1, 1]*y + T[1, 2] + T[1, 3]*k
+            Z = T[2, 0]*x + T[2, 1]*y + T[2, 2] + T[2, 3]*k
+            if Z < 1e-3: continue
+            c, r = K[0]*X/Z + K[2], K[1]*Y/Z + K[3]
+            if not (c >= 0 and c < W - 1 and r >= 0 and r < H - 1): continue
+            i, j = int(c), int(r)
+            fc, fr = c - i, r - j
+            dx = ((b[j, i + 1] - b[j, i])*(1 - fr) + (b[j + 1, i + 1] - b[j + 1, i])*fr)*K[0]/Z
+            dy = ((b[j + 1, i] - b[j, i])*(1 - fc) + (b[j + 1, i + 1] - b[j, i + 1])*fc)*K[1]/Z
+            dz = -(dx*X + dy*Y)/Z
+            e = (b[j, i]*(1 - fc) + b[j, i + 1]*fc)*(1 - fr) + (b[j + 1, i]*(1 - fc) + b[j + 1, i + 1]*fc)*fr - a[v, u]
+            w = 1/(1 + (e/scale)**2)
+            J[0], J[1], J[2], J[3], J[4], J[5] = Y*dz - Z*dy, Z*dx - X*dz, X*dy - Y*dx, dx*k, dy*k, dz*k
+            for m in range(6):
+                g[m] += w*J[m]*e
+                for n in range(m, 6): N[m, n] += w*J[m]*J[n]
+            total += abs(e); count += 1
+    for m in range(6):
+        for n in range(m): N[m, n] = N[n, m]
+    return total/max(count, 1)
+
+
+@njit(cache=True, nogil=True, error_model='numpy')
+def _align(q, a, b, K, T, steps, stride):
+    "Improve the motion T (3, 4) in place."
+    scale = .05
+    for _ in range(steps):
+        N, g = np.zeros((6, 6)), np.zeros(6)
+        scale = max(.01, _normal_equations(q, a, b, K, T, scale, stride, N, g))
+        if not np.isfinite(N.sum() + g.sum()): return
+        for m in range(6): N[m, m] += 1e-3*N[m, m] + 1e-6
+        d = -np.linalg.solve(N, g)
+        angle = np.sqrt(d[0]**2 + d[1]**2 + d[2]**2)
+        if not angle < .2: return      # lost: keep what there is
+        f = np.sin(angle)/angle if angle > 1e-8 else 1.
+        h = (1 - np.cos(angle))/angle**2 if angle > 1e-8 else .5
+        w = np.array([[0., -d[2], d[1]], [d[2], 0., -d[0]], [-d[1], d[0], 0.]])
+        T[:] = (np.eye(3) + f*w + h*(w @ w)) @ T
+        for m in range(3): T[m, 3] += d[3 + m]
+
+# %% ../nbs/12_monodepth.ipynb #75795820
+def refine_motion(
+    q: Tensor,        # (B, 1, H, W) inverse depth
+    T: Tensor,        # (S, B, 4, 4) first guess, source from target
+    K: Tensor,        # (B, 4)
+    target: Tensor,   # (B, 3, H, W)
+    sources: Tensor,  # (S, B, 3, H, W)
+    steps: int = 3,   # at each size: 1/4, 1/2, and every other pixel of the whole
+) -> Tensor:          # (S, B, 4, 4), no gradient
+    "Direct alignment: the motion that makes the pictures fit best (Steinbruecker et al., ICCVW 2011; Wang et al., CVPR 2018)."
+    (S, B), out = sources.shape[:2], T.detach().double().cpu().numpy().copy()
+    for n, stride in ((4, 1), (2, 1), (1, 2)):
+        small = lambda x: F.avg_pool2d(x.detach().mean(1, keepdim=True), n)[:, 0].float().cpu().numpy()
+        a, b, d, k = small(target), small(sources.flatten(0, 1)), small(q), K.cpu().numpy().astype(np.float64)
+        k = np.concatenate([k[:, :2]/n, (k[:, 2:] + .5)/n - .5], 1)
+        one = lambda i: _align(d[i % B], a[i % B], b[i], k[i % B], out[i // B, i % B, :3], steps, stride)
+        with ThreadPoolExecutor(torch.get_num_threads()) as pool: list(pool.map(one, range(S*B)))
+    return torch.from_numpy(out).to(T)
+
+
+def motion_numbers(
+    T: Tensor,   # (B, 4, 4) rigid, turning less than half a circle
+) -> Tensor:     # (B, 6) axis times angle, step
+    "The six numbers of a motion: `motion_matrix` backwards."
+    check_shape('T', T, 'B 4 4')
+    R = T[:, :3, :3]
+    w = torch.stack([R[:, 2, 1] - R[:, 1, 2], R[:, 0, 2] - R[:, 2, 0], R[:, 1, 0] - R[:, 0, 1]], 1)/2
+    sine = w.norm(dim=1, keepdim=True)
+    angle = torch.atan2(sine, ((R.diagonal(dim1=1, dim2=2).sum(1) - 1)/2)[:, None])
+    return torch.cat([torch.where(sine > 1e-6, w*angle/sine.clamp(min=1e-6), w), T[:, :3, 3]], 1)

@@ -5,10 +5,11 @@
 # %% auto #0
 __all__ = ['CUT', 'STILL', 'JUMP', 'NETS', 'LOG_EVERY', 'FAULTS', 'CAMERA_HEIGHT', 'SelfDepthParams', 'split_drives', 'thumb',
            'likeness', 'Clip', 'net_size', 'camera_of', 'shrink', 'read_clip', 'find_triplets', 'take_batch',
-           'make_nets', 'use_bfloat16', 'run_nets', 'Learner', 'learning_rate', 'learn_step', 'follow',
-           'learner_tensors', 'restore_learner', 'save_tensors', 'load_tensors', 'checkpoints', 'save_checkpoint',
-           'start_run', 'run_steps', 'collapsed', 'look', 'infer', 'ground_height', 'fit', 'export_model', 'read_log',
-           'write_report', 'DepthModel', 'load_depth', 'predict']
+           'make_nets', 'use_bfloat16', 'run_nets', 'source_motions', 'hold_scale', 'learn_motion', 'Learner',
+           'learning_rate', 'learn_step', 'follow', 'learner_tensors', 'restore_learner', 'save_tensors',
+           'load_tensors', 'checkpoints', 'save_checkpoint', 'start_run', 'read_log', 'Now', 'run_steps', 'collapsed',
+           'look', 'infer', 'ground_height', 'fit', 'export_model', 'write_report', 'DepthModel', 'load_depth',
+           'predict', 'predict_motion']
 
 # %% ../nbs/15_selfdepth.ipynb #60bac87b
 import copy, json, math, re, time
@@ -23,7 +24,7 @@ from . import __version__
 from .core import DataError, Params, atomic_path, fingerprint, make_rng, param, pick_device, progress, write_bytes, write_json, write_text
 from .frame import Camera, Frame, colour_disp
 from .data import Folder, open_folder
-from .monodepth import DepthNet, PoseNet, camera_row, depth_loss, invert_motion, motion_matrix, ray_map
+from .monodepth import DepthNet, PoseNet, below_ground, camera_row, depth_loss, ground_first, invert_motion, motion_matrix, motion_numbers, ray_map, refine_motion
 
 # %% ../nbs/15_selfdepth.ipynb #cd0516c5
 @dataclass(frozen=True)
@@ -43,8 +44,10 @@ class SelfDepthParams(Params):
     levels: int = param(4, 'sizes of the pictures that teach; 1 is full size only, as published', lo=1, hi=6, group='loss')
     alpha: float = param(.85, 'share of structure in the error, the rest is colour', lo=0, hi=1, group='loss')
     smooth: float = param(1e-3, 'weight of smoothness', lo=0, hi=1, group='loss')
+    refine: int = param(3, 'steps of least squares that improve each motion, at each of three sizes; 0 leaves it to the network, as published', lo=0, hi=50, group='loss')
     mask: bool = param(True, 'leave out what moves with the camera', group='loss')
-    mask_from: float = param(.1, 'share of the steps without that mask: before it knows anything it would leave out what it cannot explain yet', lo=0, hi=1, group='loss')
+    mask_from: int = param(100, 'steps without that mask: before it knows anything it would leave out what it cannot explain yet', lo=0, hi=10**6, group='loss')
+    floor: float = param(.1, 'weight of what seems to lie far under the ground', lo=0, hi=10, group='loss')
     lr: float = param(1e-3, 'largest learning rate', lo=0, hi=1, group='optimiser')
     warmup: int = param(100, 'steps until the learning rate is there', lo=0, hi=10**6, group='optimiser')
     weight_decay: float = param(1e-2, 'pull of AdamW towards zero', lo=0, hi=1, group='optimiser')
@@ -59,7 +62,7 @@ class SelfDepthParams(Params):
     PRESETS = {
         'tiny': dict(steps=150, batch=4, height=96, save_every=50, warmup=30, ema=.97),
         'cpu': {},
-        'paper': dict(steps=66000, batch=12, height=192, net='large', finest=0, scales=4, levels=1, lr=1e-4, warmup=0, weight_decay=0., ema=.999, save_every=1000),
+        'paper': dict(steps=66000, batch=12, height=192, net='large', finest=0, scales=4, levels=1, refine=0, floor=0., mask_from=0, lr=1e-4, warmup=0, weight_decay=0., ema=.999, save_every=1000),
     }
 
 # %% ../nbs/15_selfdepth.ipynb #4beca40e
@@ -252,14 +255,30 @@ def use_bfloat16(params, device):
     return device.type == 'cuda' and torch.cuda.is_bf16_supported()
 
 
-def run_nets(nets, batch, scales, bf16): # -> disps, (2, B, 4, 4) source from target
-    "Depth of the target and the motion to both sources; time always runs forward for the pose network."
+def run_nets(nets, batch, scales, bf16): # -> disps, (2, B, 6): motion before to target, target to after
+    "Depth of the target and its motion: time always runs forward for the pose network."
     seen, rays = batch['seen'], ray_map(batch['K'], *batch['target'].shape[-2:])
     with torch.autocast(rays.device.type, torch.bfloat16, enabled=bf16):
         disps = nets['depth'](seen[0], rays)[:scales]
         six = nets['pose'](torch.cat([seen[1], seen[0]]), torch.cat([seen[0], seen[2]]), rays.repeat(2, 1, 1, 1))
-    back, on = motion_matrix(six).chunk(2)
-    return disps, torch.stack([invert_motion(back), on])
+    return disps, six.view(2, -1, 6)
+
+
+def source_motions(six): # (2, B, 6) as from run_nets -> (2, B, 4, 4) source from target
+    "The motions to the picture before and to the one after."
+    return torch.stack([invert_motion(motion_matrix(six[0])), motion_matrix(six[1])])
+
+
+def hold_scale(disps, first): # [(B, 1, h, w)], (B, 1, H, W) -> the same at the scale of `first`, scalar
+    "Disparity whose mean logarithm is that of the start: motion adapts to any scale, so nothing else would keep it from drifting away (Wang et al., CVPR 2018, sec. 4)."
+    apart = first.log().mean((1, 2, 3)) - disps[0].log().mean((1, 2, 3))
+    return [d*apart.exp().view(-1, 1, 1, 1) for d in disps], .1*apart.mean()**2
+
+
+def learn_motion(six, T, unit): # guesses (2, B, 6); (2, B, 4, 4) source from target; (6,) -> scalar
+    "How far the network's guesses are from the refined motions, in the units of the network."
+    better = torch.stack([motion_numbers(invert_motion(T[0])), motion_numbers(T[1])])
+    return F.smooth_l1_loss(six/unit, better/unit)
 
 # %% ../nbs/15_selfdepth.ipynb #f1f181ee
 class Learner:
@@ -294,18 +313,25 @@ def learn_step(
     batch = {k: v.to(learner.device) for k, v in batch.items()}
     for g in learner.opt.param_groups: g['lr'] = learning_rate(p, learner.step)
     learner.nets.train()
-    disps, T = run_nets(learner.nets, batch, p.scales, learner.bf16)
+    disps, six = run_nets(learner.nets, batch, p.scales, learner.bf16)
+    T, far = source_motions(six), 0.
+    if p.refine:
+        rays = ray_map(batch['K'], *batch['target'].shape[-2:])
+        disps, far = hold_scale(disps, ground_first(rays))
+        with torch.no_grad(): q = F.interpolate(disps[0], batch['target'].shape[-2:], mode='bilinear', align_corners=False)
+        T = refine_motion(q, T, batch['K'], batch['target'], batch['sources'], p.refine)
+        far = far + learn_motion(six, T, learner.nets['pose'].unit) + p.floor*below_ground(disps[0], *(F.adaptive_avg_pool2d(x, disps[0].shape[-2:]) for x in (ground_first(rays), rays)))
     loss, parts = depth_loss(disps, batch['target'], batch['sources'], T, batch['K'], p.alpha, p.smooth,
-                             p.mask and learner.step >= p.mask_from*p.steps, p.levels)
+                             p.mask and learner.step >= p.mask_from, p.levels)
     learner.opt.zero_grad(set_to_none=True)
-    loss.backward()
-    length = torch.nn.utils.clip_grad_norm_(learner.nets.parameters(), p.clip)
-    fault = not bool(torch.isfinite(loss) & torch.isfinite(length))
+    (loss + far).backward()
+    length = sum(torch.nn.utils.clip_grad_norm_(net.parameters(), p.clip) for net in learner.nets.values())
+    fault = not bool(torch.isfinite(loss + far) & torch.isfinite(length))
     if not fault:
         learner.opt.step()
         follow(learner.mean, learner.nets, min(p.ema, (learner.step + 1)/(learner.step + 10)))
     learner.step += 1
-    return dict(loss=float(loss.detach()), **{k: float(v) for k, v in parts.items()}, gradient=float(length), fault=fault)
+    return dict(loss=float(loss.detach()), **{k: float(v) for k, v in parts.items()}, motion=float(far), gradient=float(length), fault=fault)
 
 
 @torch.no_grad()
@@ -386,12 +412,32 @@ def _cut_log(path, step):
     if path.is_file(): write_text(path, ''.join(l + '\n' for l in path.read_text().splitlines() if l.endswith('}') and json.loads(l)['step'] <= step))
 
 # %% ../nbs/15_selfdepth.ipynb #6daebcd3
+def read_log(run) -> list: # of dicts, one a line; [{}] where there is none
+    "RUN/log.jsonl."
+    path = Path(run)/'log.jsonl'
+    return [json.loads(l) for l in path.read_text().splitlines() if l.endswith('}')] if path.is_file() else [{}]
+
+
 LOG_EVERY, FAULTS = 10, 5   # steps in a line of the log; steps with NaN in a row that end a run
+
+
+@dataclass
+class Now:
+    "What a watcher sees of a run."
+    learner: Learner
+    log: list                   # of dicts, one every LOG_EVERY steps
+    picture: np.ndarray = None  # (h, w, 3) uint8, the newest early look
+
+    @property
+    def step(self): return self.learner.step
+    @property
+    def steps(self): return self.learner.params.steps
+
 
 
 def run_steps(learner, clip, run, until: int, watch=None, quiet=False) -> str: # 'done' or 'diverged'
     "Learn until a step, with a log, checkpoints and an eye on NaN."
-    p, rows, bad, began, before = learner.params, [], 0, time.time(), learner.seconds
+    p, rows, bad, began, before, now = learner.params, [], 0, time.time(), learner.seconds, Now(learner, [r for r in read_log(run) if r])
     bar = progress(range(learner.step, until), 'depth', unit='step', total=p.steps, initial=learner.step, disable=quiet)
     for step in bar:
         rows.append(learner.learn(take_batch(clip, step)))
@@ -403,11 +449,12 @@ def run_steps(learner, clip, run, until: int, watch=None, quiet=False) -> str: #
             row, rows = dict(step=learner.step, seconds=round(learner.seconds, 2), **{k: float(f'{v:.5g}') for k, v in row.items()}), []
             with open(Path(run)/'log.jsonl', 'a') as f: f.write(json.dumps(row) + '\n')
             bar.set_postfix(loss=f'{row["loss"]:.4f}', kept=f'{row["kept"]:.2f}')
-            if watch: watch(learner, row)
+            now.log.append(row)
+            if watch: watch(now)
         if (learner.step % p.save_every == 0 or learner.step == until) and not bad:
             if collapsed(learner, clip): return 'diverged'
             save_checkpoint(learner, run)
-            look(learner, clip, run)
+            now.picture = look(learner, clip, run)
     return 'done'
 
 
@@ -417,12 +464,13 @@ def collapsed(learner, clip) -> bool:
     return not good or not np.isfinite(infer(learner.mean['depth'], clip.frames[clip.triplets[0][0]], clip.K[clip.triplets[0][0]])).all()
 
 
-def look(learner, clip, run) -> None:
+def look(learner, clip, run) -> np.ndarray: # (H, 2 W, 3) uint8
     "An early picture: a frame and what the network thinks of it now."
     i = clip.triplets[len(clip.triplets)//2][0]
     q = infer(learner.mean['depth'], clip.frames[i], clip.K[i])
     rgb = np.concatenate([clip.frames[i], colour_disp(q/q.max())], 1)
     with atomic_path(Path(run)/'look'/f'{learner.step:07}.png') as part: Image.fromarray(rgb).save(part)
+    return rgb
 
 # %% ../nbs/15_selfdepth.ipynb #d8d5b314
 @torch.no_grad()
@@ -457,7 +505,7 @@ def fit(
     params=None,       # SelfDepthParams; default: preset tiny
     resume=False,      # go on from the last checkpoint
     init=None,         # run folder or weights to start from
-    watch=None,        # called as watch(learner, row) at every line of the log
+    watch=None,        # called with a `Now` at every line of the log, such as show.Live(...)
     until: int = None, # stop after this step, to go on later
     quiet=False,       # no progress bar
 ) -> dict:             # the report, as in RUN/report.json
@@ -491,12 +539,6 @@ def export_model(learner, clip, run) -> float: # metres in a unit of the network
     about = dict(params=learner.params.to_dict(), size=list(clip.size), scale=scale, step=learner.step, version=__version__)
     save_tensors(Path(run)/'model.safetensors', {k: v.detach().cpu().contiguous() for k, v in learner.mean.state_dict().items()}, about)
     return scale
-
-
-def read_log(run) -> list: # of dicts, one a line; [{}] where there is none
-    "RUN/log.jsonl."
-    path = Path(run)/'log.jsonl'
-    return [json.loads(l) for l in path.read_text().splitlines() if l.endswith('}')] if path.is_file() else [{}]
 
 
 def write_report(learner, clip, run, state, scale) -> dict:
@@ -540,3 +582,21 @@ def predict(
     q = infer(model.nets['depth'], shrink(frame.image, w, h), camera_row(camera))
     full = F.interpolate(torch.from_numpy(q)[None, None], frame.size[::-1], mode='bilinear', align_corners=False)[0, 0].numpy()
     return np.clip(full / model.scale, 1/65535, 1).astype(np.float32)
+
+
+def predict_motion(
+    model: DepthModel,
+    a: Frame,          # one moment
+    b: Frame,          # the next
+    steps: int = 5,    # of least squares; 0 is the network alone
+) -> np.ndarray:       # (4, 4) b from a; metres as in `predict`
+    "How the camera moved between two frames."
+    w, h = model.size
+    x, y = (torch.from_numpy(np.array(shrink(f.image, w, h))).permute(2, 0, 1)[None].float()/255 for f in (a, b))
+    K = camera_row(camera_of(a)[0].resize(w, h))[None]
+    with torch.no_grad(): T = motion_matrix(model.nets['pose'](x, y, ray_map(K, h, w)))
+    q = torch.from_numpy(infer(model.nets['depth'], shrink(a.image, w, h), K[0]))[None, None]
+    if steps: T = refine_motion(q, T[None], K, x, y[None], steps)[0]
+    T = T[0].double().numpy()
+    T[:3, 3] *= model.scale
+    return T

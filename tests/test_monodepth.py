@@ -180,3 +180,37 @@ def test_wrong_shapes_are_named():
     with pytest.raises(ValueError, match='disp'): reproject(torch.ones(1, 8, 8), torch.eye(4)[None], K)
     with pytest.raises(ValueError, match='T'): reproject(torch.ones(1, 1, 8, 8), torch.eye(3)[None], K)
     with pytest.raises(ValueError, match='K'): ray_map(torch.ones(4), 8, 8)
+
+
+def test_least_squares_finds_the_motion(pair):
+    from cpcdr.monodepth import motion_numbers, refine_motion
+    a, b, disp, T, K = pair
+    x, y = tensor(a.image), tensor(b.image)[None]
+    start = motion_matrix(motion_numbers(T) + torch.tensor([[.002, -.002, .001, .05, .02, .3]]))
+    off = lambda M: (motion_numbers(M) - motion_numbers(T))[0].abs().numpy()
+    found = refine_motion(disp, start[None], K, x, y, steps=10)[0]
+    assert off(found)[:3].max() < .0012 and np.linalg.norm(off(found)[3:]) < .12*float(T[0, :3, 3].norm())
+    lost = refine_motion(disp, start[None], K, torch.zeros_like(x), torch.zeros_like(y))[0]
+    assert torch.allclose(lost, start, atol=1e-5)                        # pictures that say nothing change nothing
+    for six in (torch.tensor([[.1, -.2, .3, 1., 2, 3]]), torch.zeros(1, 6), torch.tensor([[0., 2.5, 0, 0, 0, 0]])):
+        assert torch.allclose(motion_numbers(motion_matrix(six)), six, atol=1e-5)
+
+
+def test_what_a_turn_explains_is_left_out():
+    "The camera turns by four columns: without the turn everything would teach, with it nothing does."
+    g = torch.Generator().manual_seed(2)
+    wide = F.avg_pool2d(torch.rand(1, 3, 40, 130, generator=g), 5, 1, 2)
+    a, b, K = wide[..., 4:124].clone(), wide[..., :120].clone(), torch.tensor([[400., 400, 59.5, 19.5]])
+    T = motion_matrix(torch.tensor([[0., .01, 0, 0, 0, 0]]))[None]
+    still, turned = standing_error(a, b[None])[0], standing_error(a, b[None], T=T, K=K)[0]
+    assert (turned <= still).all() and turned[..., 5:-5, 8:-8].mean() < .2*still[..., 5:-5, 8:-8].mean()
+
+
+def test_nothing_lies_under_the_floor():
+    from cpcdr.monodepth import below_ground, ground_first
+    rays = ray_map(torch.tensor([[100., 100, 31.5, 15.5]]), 32, 64)
+    floor = ground_first(rays)
+    assert below_ground(floor, floor, rays) == 0 and below_ground(.6*floor, floor, rays) == 0
+    hole = floor.clone(); hole[..., 20:, 20:40] = .01
+    sky = floor.clone(); sky[..., :15, :] = .01
+    assert below_ground(hole, floor, rays) > .1 and below_ground(sky, floor, rays) == 0

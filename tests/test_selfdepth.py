@@ -17,7 +17,7 @@ from cpcdr.data import samples
 from cpcdr.frame import Camera, Frame
 from cpcdr.selfdepth import (Clip, Learner, SelfDepthParams, checkpoints, fit, learning_rate, load_depth, load_tensors, predict, split_drives, take_batch)
 
-SMALL = SelfDepthParams(steps=6, batch=2, height=64, width=96, save_every=2, keep=2, warmup=2, mask_from=.5)
+SMALL = SelfDepthParams(steps=6, batch=2, height=64, width=96, save_every=2, keep=2, warmup=2, mask_from=3)
 
 
 @pytest.fixture(autouse=True, scope='module')
