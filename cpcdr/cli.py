@@ -239,6 +239,7 @@ def town(
 
 # %% ../nbs/70_cli.ipynb #bcbb9c20
 import cpcdr.cli_depth # adds `depth`
+import cpcdr.cli_judge # adds `judge-depth`
 
 # %% ../nbs/70_cli.ipynb #ec6ce7f8
 @app.command(short_help='cut a folder into coherent depth regions')

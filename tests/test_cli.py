@@ -101,7 +101,7 @@ def test_nothing_slow_is_imported():
 def test_help_tells_of_every_option(command, capsys):
     assert here(command, '--help') == 0
     text = capsys.readouterr().out
-    assert '--json' in text and (command in ('doctor', 'evaluate', 'frames', 'train') or '--jobs' in text)
+    assert '--json' in text and (command in ('doctor', 'evaluate', 'frames', 'judge-depth', 'train') or '--jobs' in text)
     if command == 'regions': assert '[default: (street; flat with --flat)]' in ' '.join(text.split()) and 'processes' in text
 
 

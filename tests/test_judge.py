@@ -1,4 +1,5 @@
 "Judging depth: every number against a slow version by hand, scaling, caps and crops, rivals, what is refused."
+import json
 import math
 
 import numpy as np
@@ -6,6 +7,7 @@ import pytest
 from hypothesis import Phase, given, settings, strategies as st
 
 from streets import street
+from cpcdr.cli import run_command
 from cpcdr.core import DataError
 from cpcdr.data import FolderWriter, open_folder
 from cpcdr.judge import (crop_mask, colour_error, curve_means, depth_errors, error_picture, errors_by_distance, fit_plane, judge, judge_disp,
@@ -220,3 +222,36 @@ def test_kitti_annotated_depth(real, tmp_path):
     found = [stereo_depth(folder.frame(n, {'right', 'camera'})) for n in ('07/000168', '07/000169')]
     j = judge_folder(a_folder(tmp_path, found, {'depth', 'disp'}), real/'kitti_odometry')
     assert len(j.rows) == 2 and list(j.skipped) == ['07/000170'] and j.mean['abs_rel'] <= .03 and j.mean['delta1'] >= .99 and j.mean['cover'] > .9
+
+
+# the command
+
+def here(*words): return run_command([str(w) for w in words])
+
+
+def test_judge_depth_by_command(tmp_path, capsys):
+    frames = [street(f'drive/{i}') for i in range(2)]
+    truth, pred = a_folder(tmp_path/'truth', frames, {'image', 'disp'}), a_folder(tmp_path/'pred', [f.replace(disp=f.disp/2) for f in frames], {'disp'})
+    assert here('judge-depth', pred, truth, '--json', '--result', tmp_path/'a.json') == 0
+    said = capsys.readouterr().out
+    raw = json.loads(said)
+    assert raw == json.loads((tmp_path/'a.json').read_text()) and raw['delta1'] < .3 and raw['scaling'] == 'none' and raw['frames'] == 2 and raw['cap'] == 80
+    assert here('judge-depth', pred, truth, '--median', '--cap', 40, '--crop', 'garg', '--json') == 0
+    scaled = json.loads(capsys.readouterr().out)
+    assert scaled['abs_rel'] < .02 and (scaled['scaling'], scaled['cap'], scaled['crop']) == ('image', 40, 'garg')
+    assert here('judge-depth', pred, truth, '--one-scale') == 0 and 'one median scale for the set' in capsys.readouterr().out
+    assert sorted(p.name for p in tmp_path.iterdir()) == ['a.json', 'pred', 'truth']
+
+
+@pytest.mark.parametrize('words, code, said', [(['--median', '--one-scale'], 2, 'give one of them'), (['--cap', '1', '--least', '2'], 2, '--cap'), (['--crop', 'kitti'], 2, 'kitti'), (['--cap', 'far'], 2, '--cap')])
+def test_wrong_words_for_judge_depth(words, code, said, tmp_path, capsys):
+    data = a_folder(tmp_path/'d', [street()], {'image', 'disp'})
+    assert here('judge-depth', data, data, *words) == code
+    err = capsys.readouterr().err.strip()
+    assert said in err and '\n' not in err and err.startswith('cpcdr: ')
+
+
+def test_trouble_with_folders_is_one_line(tmp_path, capsys):
+    data = a_folder(tmp_path/'d', [street()], {'image', 'disp'})
+    assert here('judge-depth', tmp_path/'no', data) == 1 and here('judge-depth', data, tmp_path/'no') == 1
+    assert len(capsys.readouterr().err.strip().splitlines()) == 2
