@@ -182,7 +182,7 @@ def matching_picture(s: Study) -> Picture:
     "IoU of every class (row) with every cluster (column, in the order of the classes they got)."
     from matplotlib.figure import Figure
     iou, order = cluster_iou(sum(s.counts.values())), np.argsort(s.owner, kind='stable')
-    figure = Figure((6.4, 5), dpi=100, layout='constrained')
+    figure = Figure((6.4, 5), dpi=84, layout='constrained')
     axes = figure.add_subplot()
     shown = axes.imshow(iou[:, order], cmap='magma', vmin=0, vmax=max(iou.max(), .01), aspect='auto')
     axes.set_yticks(range(len(s.classes)), s.classes.names, fontsize=8)
@@ -237,7 +237,7 @@ def prototype_picture(
     if n < 4: raise ValueError(f'clusters: expected at least 4 centres to spread on a plane, got {n}')
     at = TSNE(2, perplexity=min(30, (n - 1)/3), metric='cosine', init='random', random_state=seed).fit_transform(centers)
     use, classes = centre_use(s.seen, s.clusters.centers, range(min(frames, len(s.seen)))), s.owner[s.clusters.owner]
-    figure = Figure((7.2, 4.6), dpi=100, layout='constrained')
+    figure = Figure((7.2, 4.6), dpi=84, layout='constrained')
     axes = figure.add_subplot()
     for c in np.unique(classes):
         here = classes == c
