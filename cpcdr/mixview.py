@@ -367,7 +367,7 @@ def tile_window(
     if not close: return (-.5, -.5, W, H)
     mix, (x0, y0, x1, y1) = (scene.finished if finished else scene.mixed), scene.homes.boxes[region] - .5
     (xa, ya), (xb, yb) = (mix.matrix[region, t] @ np.array([[x0, y0, 1], [x1, y1, 1]]).T)[:2].T
-    w = max(abs(xb - xa)*1.5, abs(yb - ya)*1.5*W/H, 48)
+    w = min(max(abs(xb - xa)*1.5, abs(yb - ya)*1.5*W/H, 48), W)
     return ((xa + xb)/2 - w/2, (ya + yb)/2 - w*H/W/2, w, w*H/W)
 
 

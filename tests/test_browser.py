@@ -14,6 +14,7 @@ import pytest
 from lab import chromium, fresh_page, lab_server, open_notebook, real_browser, run_all, write_notebook
 from streets import street
 
+from cpcdr.copypaste import MixParams
 from cpcdr.data import FolderWriter, open_folder, read_regions
 from cpcdr.regions import RegionParams, find_regions
 
@@ -218,7 +219,178 @@ def test_a_saved_notebook_holds_no_state(tuner, home):
     assert 'application/vnd.jupyter.widget-state+json' not in text and len(text) < 400_000
 
 
-@pytest.mark.parametrize('name', ['00_tour', '80_explore_regions'])
+# ---- copy-paste
+
+MIX = ["from cpcdr.copypaste import MixParams\nfrom cpcdr.data import open_folder\nfrom cpcdr.mixwidgets import drag, partners, steps\n",
+       "d = drag(open_folder('streets'))\nd.go(0, 1); d.pick(332, 140); d.place(column=120)\nd",
+       "t = steps(open_folder('streets'), MixParams(images=3, width=384, height=192))\nt", "q = partners(t)\nq"]
+
+
+@pytest.fixture(scope='module')
+def mixer(browser, tmp_path_factory):
+    "The page with the three copy-paste screens, what its console complained about, and its folder."
+    folder = tmp_path_factory.mktemp('mixing')
+    writer = FolderWriter(folder/'streets')
+    for k, name in enumerate('abc'):
+        f = street(name, 512, 256)
+        regions = np.where(f.labels == 13, 2, np.where(f.labels == 0, 0, np.where(np.arange(512) < 150, 3, 1))).astype(np.int32)
+        writer.write(f.replace(image=np.roll(f.image, k, 2), labels=None, regions=regions))
+    write_notebook(folder/'mix.ipynb', MIX)
+    with lab_server(folder) as (url, token), fresh_page(browser) as page:
+        complaints = []
+        page.on('pageerror', lambda e: complaints.append(str(e)))
+        open_notebook(page, url, token, 'mix.ipynb')
+        state = run_all(page)
+        assert not [e for c in state['cells'] for e in c['errors']]
+        page.evaluate("() => { window.jupyterapp.commands.execute('application:toggle-left-area'); }")
+        page.wait_for_function("() => document.querySelectorAll('.cpcdr-picture canvas[data-drawn]').length > 4", timeout=60_000)
+        page.wait_for_timeout(1000)
+        yield page, complaints, folder
+
+
+def screen(page, k):
+    "One of the three screens, brought into view."
+    found = page.locator('.lm-Widget.cpcdr').nth(k)
+    found.evaluate('(node) => node.scrollIntoView()')
+    page.wait_for_timeout(300)
+    return found
+
+
+def shown(found, k=0): return found.locator('.cpcdr-picture canvas').nth(k).evaluate('(c) => c.toDataURL()')
+def asked(page, what): return eval(kernel(page, f'print({what})'))
+
+
+def pull(page, found, start, to, size=(512, 256), up=True, k=0):
+    "Take the picture at one of its pixels and pull it to another."
+    box = found.locator('.cpcdr-picture').nth(k).bounding_box()
+    place = lambda p: (box['x'] + (p[0] + .5)/size[0]*box['width'], box['y'] + (p[1] + .5)/size[1]*box['height'])
+    page.mouse.move(*place(start)); page.mouse.down()
+    for i in range(1, 9):
+        page.mouse.move(*place([a + (b - a)*i/8 for a, b in zip(start, to)])); page.wait_for_timeout(40)
+    if up: page.mouse.up()
+
+
+def test_a_region_follows_the_hand(mixer):
+    page, _, _ = mixer
+    found = screen(page, 0)
+    before, numbers = shown(found), found.locator('.measures').inner_text()
+    pull(page, found, (120, 160), (200, 200), up=False)
+    assert wait(page, lambda: shown(found) != before), 'nothing moved while it was pulled'
+    assert wait(page, lambda: found.locator('.measures').inner_text() != numbers), 'the numbers did not follow'
+    page.mouse.up(); page.wait_for_timeout(1000)
+    near = asked(page, '(d.hand.s, d.hand.u)')
+    assert near[0] > 1.3 and near[1] > 160, 'down is not nearer'
+    a, tx, s, ty = asked(page, 'd.hand.affine().tolist()')
+    pull(page, found, (200, 200), (200, 150)); page.wait_for_timeout(1000)
+    assert asked(page, 'd.hand.s') < .7*near[0], 'up is not farther'
+
+
+def test_it_hides_behind_what_is_nearer(mixer):
+    page, _, _ = mixer
+    found = screen(page, 0)
+    kernel(page, 'd.place(distance=12, column=220)')   # between the wall and the box
+    page.wait_for_timeout(700)
+    assert asked(page, 'd.seen') > .9
+    foot = asked(page, '(d.hand.affine()[0]*332 + d.hand.affine()[1], d.hand.affine()[2]*165 + d.hand.affine()[3])')
+    pull(page, found, foot, (332, foot[1])); page.wait_for_timeout(1000)   # behind the box that stands there, 6 m away
+    assert asked(page, 'd.seen') < .1 and asked(page, 'd.hand.depth') == pytest.approx(12, rel=.1)
+    assert re.search(r'\b[0-9]%', found.locator('.measures').inner_text())
+    found.get_by_role('button', name='side by side').click()
+    assert wait(page, lambda: found.locator('.cpcdr-picture').nth(1).is_visible())
+    page.wait_for_timeout(800)
+    assert asked(page, 'd.hand.picture(d.hand.params.replace(move=False, depth_test=False))[1]') == 1   # plain copy-paste hides nothing
+    left, right = (found.locator('.cpcdr-picture').nth(k).bounding_box() for k in (0, 1))
+    assert left['y'] == right['y'] and left['width'] == right['width'] and right['x'] >= left['x'] + left['width']
+    found.get_by_role('button', name='with depth').click()
+
+
+def test_pulling_clears_nothing_and_the_latest_place_wins(mixer):
+    page, _, _ = mixer
+    found = screen(page, 0)
+    kernel(page, 'd.place(distance=6, column=120)'); page.wait_for_timeout(700)
+    page.evaluate("""() => { window.gone = 0; new MutationObserver((all) => { for (const m of all) for (const n of m.removedNodes) if (n.querySelector?.('canvas') || n.tagName === 'CANVAS') window.gone++; })
+        .observe(document.querySelector('.cpcdr'), {childList: true, subtree: true}); }""")
+    canvas = found.locator('.cpcdr-picture canvas').first
+    n, place = int(canvas.get_attribute('data-drawn')), found.locator('.cpcdr-picture').first.bounding_box()
+    canvas.evaluate("""(c) => { const b = c.parentNode, f = b.getBoundingClientRect(); const at = (k) => ({bubbles: true, button: 0, pointerId: 1, clientX: f.x + f.width*(.3 + k/400), clientY: f.y + f.height*.6});
+        b.setPointerCapture = () => {}; b.dispatchEvent(new PointerEvent('pointerdown', at(0))); for (let k = 0; k <= 100; k++) b.dispatchEvent(new PointerEvent('pointermove', at(k))); b.dispatchEvent(new PointerEvent('pointerup', at(100))); delete b.setPointerCapture; }""")
+    page.wait_for_timeout(3000)
+    assert 1 <= int(canvas.get_attribute('data-drawn')) - n <= 6   # a hundred places, a handful of pictures
+    assert asked(page, 'd.hand.u') == pytest.approx(120 + 512*.25, abs=2)
+    assert page.evaluate('() => window.gone') == 0 and found.locator('.cpcdr-picture').first.bounding_box() == place
+
+
+def test_the_distance_slider_and_a_click_on_the_source(mixer):
+    page, _, _ = mixer
+    found = screen(page, 0)
+    before, s = shown(found), asked(page, 'd.hand.s')
+    slider = found.locator('.cpcdr-sliders input[type=range][aria-label=distance]')
+    slider.focus()
+    for _ in range(12): slider.press('PageUp')
+    assert wait(page, lambda: shown(found) != before) and wait(page, lambda: asked(page, 'd.hand.s') < s)
+    box = found.locator('.cpcdr-picture').nth(2).bounding_box()
+    page.mouse.click(box['x'] + box['width']*.1, box['y'] + box['height']*.2)   # the wall on the left
+    assert wait(page, lambda: asked(page, 'int(d.hand.homes.names_of[d.hand.region])') == 3), 'another region was not taken'
+
+
+def test_a_mix_grows_paste_by_paste(mixer):
+    page, _, _ = mixer
+    found = screen(page, 1)
+    home = shown(found)
+    press = lambda text: found.locator('button', has_text=text).first.click()
+    press('\u25b6')
+    assert wait(page, lambda: 'Paste 1 of' in found.locator('.card').inner_text())
+    press('all')
+    assert wait(page, lambda: re.search(r'Paste (\d+) of \1\b', found.locator('.card').inner_text())) and wait(page, lambda: shown(found) != home)
+    assert asked(page, 'bool((t.scene.film(t.m).canvas.ids == t.scene.mixed.ids[t.m]).all())')
+    for _ in range(asked(page, 't.k')): press('\u25c0'); page.wait_for_timeout(60)
+    assert wait(page, lambda: asked(page, 't.k') == 0) and wait(page, lambda: shown(found) == home), 'all the way back is not the home'
+    found.locator('.widget-play button').first.click()
+    assert wait(page, lambda: asked(page, 't.k') >= 2), 'play does not play'
+    found.locator('.widget-play button').first.click()
+
+
+def test_a_constant_changes_the_mix_and_is_kept(mixer):
+    page, _, folder = mixer
+    found = screen(page, 1)
+    found.locator('button', has_text='all').first.click(); page.wait_for_timeout(1200)
+    before = shown(found)
+    found.locator('.cpcdr-sliders [data-name=depth_test] input').uncheck()
+    assert wait(page, lambda: shown(found) != before), 'the picture did not change'
+    assert asked(page, 't.params.depth_test') is False
+    found.locator('.cpcdr-sliders [data-name=move] input').uncheck()
+    assert wait(page, lambda: found.locator('.cpcdr-sliders input[type=range][aria-label=smallest]').is_disabled())
+    found.get_by_role('button', name='Save', exact=True).click()
+    assert wait(page, (folder/'mix.toml').is_file), found.locator('.say').inner_text()
+    assert MixParams.load(folder/'mix.toml') == MixParams(images=3, width=384, height=192, depth_test=False, move=False)
+    found.locator('.cpcdr-sliders [data-name=depth_test] input').check(); found.locator('.cpcdr-sliders [data-name=move] input').check()
+    assert wait(page, lambda: asked(page, 't.params.depth_test and t.params.move'))
+
+
+def test_lines_lead_to_partners(mixer):
+    page, _, _ = mixer
+    found = screen(page, 2)
+    lines = lambda: found.locator('polyline.line').count()
+    assert wait(page, lambda: lines() > 1) and lines() == asked(page, "sum(w['state'] not in ('outside', 'not made') for w in q.found['views']) - 1")
+    assert found.locator('polyline.line.firm').count() == asked(page, "sum(w['state'] == 'seen' for w in q.found['views']) - 1")
+    at = asked(page, 'q.at')
+    box = found.locator('.cpcdr-picture').bounding_box()
+    page.mouse.click(box['x'] + box['width']*.1, box['y'] + box['height']*.4)   # the road of the first tile
+    assert wait(page, lambda: asked(page, 'q.at') != at), 'a click did nothing'
+    m, u, v = asked(page, 'q.at')
+    assert asked(page, f"q.found['region'] == int(q.scene.mixed.ids[{m}, {v}, {u}])//q.scene.mixed.views") and asked(page, "q.error is None")
+    assert found.locator('circle.pin').count() == lines() + 1 and 'Region' in found.locator('.card').inner_text()
+
+
+def test_the_console_stays_silent_and_the_notebook_holds_no_state(mixer):
+    page, complaints, folder = mixer
+    assert not complaints
+    page.evaluate("() => { window.jupyterapp.commands.execute('docmanager:save'); }")
+    page.wait_for_timeout(2500)
+    assert 'application/vnd.jupyter.widget-state+json' not in (folder/'mix.ipynb').read_text()
+
+
+@pytest.mark.parametrize('name', ['00_tour', '80_explore_regions', '81_explore_copypaste'])
 def test_the_notebook_runs_clean(browser, root, tmp_path, name):
     assert (root/'nbs'/f'{name}.ipynb').is_file(), f'nbs/{name}.ipynb is not there'
     shutil.copy(root/'nbs'/f'{name}.ipynb', tmp_path)
