@@ -33,6 +33,7 @@ NEEDED = {
 OPTIONAL = { # package: the extra that brings it, what for
     'opencv-python-headless': ('stereo', 'cpcdr depth --source stereo'),
     'av': ('video', 'films as input: cpcdr frames'),
+    'tensorboard': ('tensorboard', 'curves of a training in the browser: tensorboard = true'),
     'infomap': ('infomap', 'a second grouping engine to compare with'),
 }
 
