@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parent.parent
 MODULES = sorted(p for p in (ROOT / 'cpcdr').glob('*.py') if not p.stem.startswith('_'))
 SCREEN = {'matplotlib', 'plotly', 'ipywidgets', 'anywidget', 'IPython', 'ipyevents', 'dash', 'voila'}
 SCREEN_MODULES = {'show', 'widgets', 'mixwidgets', 'featureview'}
-TORCH_MODULES = {'checkpoints', 'encoder', 'contrast', 'training', 'segment', 'finetune', 'monodepth', 'selfdepth'}  # what others import only inside functions
+TORCH_MODULES = {'checkpoints', 'encoder', 'contrast', 'training', 'picie', 'picie', 'segment', 'finetune', 'monodepth', 'selfdepth'}  # what others import only inside functions
 HEAVY = SCREEN | {'torch', 'open3d', 'skimage', 'sklearn', 'cv2', 'kornia', 'transformers', 'infomap', 'av', 'nbdev', 'fastcore'}
 
 
