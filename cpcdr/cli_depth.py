@@ -329,12 +329,11 @@ def learn_from(
 def filled(
     frame, # with disp and perhaps depth
 ):         # the same without holes
-    "Holes filled: sparse dots spread, then along the row from the farther side."
+    "Holes filled along the row from the farther side; sparse dots spread to what is nearest to them."
     import numpy as np
     from cpcdr.geometry import fill_holes
-    from cpcdr.measured import spread
-    disp = frame.disp if (frame.disp > 0).mean() > 1/3 else spread(frame.disp)
-    disp = fill_holes(disp)
+    from cpcdr.measured import fill_sparse
+    disp = fill_holes(frame.disp) if (frame.disp > 0).mean() > 1/3 else fill_sparse(frame.disp)
     if frame.depth is None: return frame.replace(disp=disp)
     return frame.replace(disp=disp, depth=np.where((frame.depth == 0) & (disp > 1/255), 1/disp, frame.depth).astype(np.float32))
 

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['CALIBS', 'READINGS', 'read_scan', 'pixel_from_laser', 'scan_to_depth', 'find_laser_calib', 'read_scan_depth',
-           'spread', 'possible_readings', 'choose_reading', 'array_to_maps', 'open_arrays']
+           'spread', 'fill_sparse', 'possible_readings', 'choose_reading', 'array_to_maps', 'open_arrays']
 
 # %% ../nbs/18_measured.ipynb #f9375649
 from pathlib import Path
@@ -122,6 +122,19 @@ def spread(
     if not (depth > 0).any(): raise ValueError('depth: expected some pixels above 0, got none')
     far, (v, u) = distance_transform_edt(depth <= 0, sampling=(1, 2), return_indices=True)
     return np.where(far <= reach, depth[v, u], 0).astype(np.float32)
+
+# %% ../nbs/18_measured.ipynb #40555097
+def fill_sparse(
+    disp: np.ndarray,     # (H, W) in [0, 1], 0 unknown: dots
+    around: float = .06,  # columns that are asked for what lies above, share of the width
+) -> np.ndarray:          # (H, W) float32, nothing unknown
+    "A guess for every pixel: near dots by `spread`, above them the farthest of the topmost."
+    from scipy.ndimage import minimum_filter1d
+    near, rows = spread(disp), np.arange(disp.shape[0])[:, None]
+    known, first = near > 0, np.argmax(near > 0, 0)
+    top = np.where(known.any(0), near[first, np.arange(disp.shape[1])], 2)
+    far = minimum_filter1d(top, 2*int(around * disp.shape[1] / 2) + 1)
+    return spread(np.where((rows < first) & (far <= 1), far, near), np.inf)
 
 # %% ../nbs/18_measured.ipynb #715563d7
 READINGS = {'metres': 'depth in metres', 'inverse': '1 / depth', 'sigmoid': 'a sigmoid between two limits of inverse depth'}

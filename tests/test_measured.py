@@ -7,7 +7,7 @@ from PIL import Image
 from cpcdr.core import DataError
 from cpcdr.data import open_folder
 from cpcdr.frame import Camera
-from cpcdr.measured import (READINGS, array_to_maps, choose_reading, find_laser_calib, open_arrays, pixel_from_laser, possible_readings, read_scan, read_scan_depth,
+from cpcdr.measured import (READINGS, array_to_maps, choose_reading, fill_sparse, find_laser_calib, open_arrays, pixel_from_laser, possible_readings, read_scan, read_scan_depth,
                             scan_to_depth, spread)
 
 CAMERA = Camera(100, 110, 63.5, 31.5, 128, 64)
@@ -192,3 +192,12 @@ def test_real_scans(real):
     for n in scanned:
         depth = folder[n].depth
         assert .02 < (depth > 0).mean() < .06 and 2 < depth[depth > 0].min() and depth.max() < 90
+
+
+def test_the_sky_is_not_the_lorry():
+    "A wide near thing at the border must not spread over what is far beside it."
+    x = np.zeros((60, 200), np.float32)
+    x[20:, :140:3], x[10:, 150::3] = .02, .4
+    full = fill_sparse(x)
+    assert (full > 0).all() and (full[:8, :130] == np.float32(.02)).all() and (full[:8, 165:] == np.float32(.4)).all() and np.array_equal(full[x > 0], x[x > 0])
+    with pytest.raises(ValueError, match='got none'): fill_sparse(x*0)
