@@ -26,7 +26,7 @@ from .widgets import FrameList, PictureView, Stands, alone, bar, push, say, spok
 
 # %% ../nbs/51_featureview.ipynb #efc72f4f
 class Seen:
-    "Frames and unit features of them, each made when asked for; the last few are kept."
+    "Frames and features of them, each made when asked for; the last few are kept."
     def __init__(self,
         frames,          # Frame, sequence of them, Folder, or a path
         source,          # an encoder, the folder of a run, or a function Frame -> (h, w, D)
@@ -39,11 +39,13 @@ class Seen:
 
     def __len__(self): return len(self.names)
     def frame(self, k): return self._look(k)[0]
-    def features(self, k): return self._look(k)[1]
+    def features(self, k): return self._look(k)[1] # of length one
+    def raw(self, k): return self._look(k)[2]      # as the source gives them: what clusters were made from
     def _look(self, k):
         if k not in self._kept:
             frame = self.frames[k]
-            self._kept[k] = frame, unit(self.source(frame))
+            x = self.source(frame)
+            self._kept[k] = frame, unit(x), x
             if len(self._kept) > self.most: self._kept.pop(next(iter(self._kept)))
         return self._kept[k]
 
@@ -161,13 +163,13 @@ def study(
     if clusters is None and seen.encoder is None: raise ValueError('clusters: expected Clusters, got None, and these features come from no network with prototypes')
     clusters = clusters or cluster_prototypes(seen.encoder, len(rules))
     number = {n: k for k, n in enumerate(seen.names)}
-    (counts,), _ = count_folder(lambda f: [label_map(seen.features(number[f.name]), clusters, *f.size)], folder, rules, [clusters.k], image=False)
+    (counts,), _ = count_folder(lambda f: [label_map(seen.raw(number[f.name]), clusters, *f.size)], folder, rules, [clusters.k], image=False)
     return Study(seen, clusters, rules.classes, counts, hungarian(sum(counts.values())), judge(counts, rules))
 
 
 def called(s, k):
     "The label map of frame number k, clusters under the names of their classes."
-    return s.owner[label_map(s.seen.features(k), s.clusters, *s.seen.frame(k).size)].astype(np.uint8)
+    return s.owner[label_map(s.seen.raw(k), s.clusters, *s.seen.frame(k).size)].astype(np.uint8)
 
 # %% ../nbs/51_featureview.ipynb #ca727c35
 def drawn(figure) -> Picture:
@@ -217,11 +219,11 @@ def worst_picture(
     return grid(cells, titles, 3, 10, 10)
 
 # %% ../nbs/51_featureview.ipynb #3b783878
-def centre_use(seen, centers, numbers):
+def centre_use(seen, clusters, numbers):
     "Share of cells that choose each centre."
-    alone = Clusters('single', centers, np.arange(len(centers))) if len(centers) <= 255 else None
-    pick = lambda x: (cluster_scores(x, alone) if alone else x @ centers.T).argmax(-1).ravel()
-    counts = np.bincount(np.concatenate([pick(seen.features(k)) for k in numbers]), minlength=len(centers))
+    bias = 0 if clusters.bias is None else clusters.bias
+    pick = lambda x: (x @ clusters.centers.T + bias).argmax(-1).ravel()
+    counts = np.bincount(np.concatenate([pick(seen.raw(k)) for k in numbers]), minlength=len(clusters.centers))
     return counts/counts.sum()
 
 # %% ../nbs/51_featureview.ipynb #6c09d7d2
@@ -236,7 +238,7 @@ def prototype_picture(
     centers, n = unit(s.clusters.centers), len(s.clusters.centers)
     if n < 4: raise ValueError(f'clusters: expected at least 4 centres to spread on a plane, got {n}')
     at = TSNE(2, perplexity=min(30, (n - 1)/3), metric='cosine', init='random', random_state=seed).fit_transform(centers)
-    use, classes = centre_use(s.seen, s.clusters.centers, range(min(frames, len(s.seen)))), s.owner[s.clusters.owner]
+    use, classes = centre_use(s.seen, s.clusters, range(min(frames, len(s.seen)))), s.owner[s.clusters.owner]
     figure = Figure((7.2, 4.6), dpi=84, layout='constrained')
     axes = figure.add_subplot()
     for c in np.unique(classes):
@@ -277,8 +279,8 @@ class FeatureExplorer(Stands, W.VBox):
 
 # %% ../nbs/51_featureview.ipynb #fc84d3ad
 def explore(
-    frames,           # Frame, sequence of them, Folder, or a path
-    source,           # an encoder, the folder of a run, or a function Frame -> (h, w, D)
+    frames=None,      # Frame, sequence of them, Folder, or a path; None takes those of the study
+    source=None,      # an encoder, the folder of a run, or a function Frame -> (h, w, D)
     height: int = 0,  # rows of pixels that a network sees; 0 leaves pictures as they are
     study: Study = None,
     others: int = 4,  # small pictures
@@ -377,7 +379,7 @@ def explorer_card(e: FeatureExplorer) -> str:
     f, numbers = e.seen.frame(number), [e.number, *e.shown]
     rows = [('truth', f.classes.names[f.labels[v, u]] if f.labels[v, u] != VOID else 'void')] if f.labels is not None else []
     if e.studied is not None:
-        cluster = int(cluster_scores(e.query[None, None], e.studied.clusters).argmax())
+        cluster = int(cluster_scores(cell_of(e.seen.raw(number), f.size, u, v)[None, None], e.studied.clusters).argmax())
         owner = e.studied.owner[cluster]
         rows.append(('cluster', f'{cluster}, ' + ('matched with no class' if owner == VOID else f'called {e.studied.classes.names[owner]}')))
     near = [(e.seen.names[k], float((e.seen.features(k) @ e.query).max())) for k in numbers if k != number]

@@ -8,7 +8,7 @@ from cpcdr.data import FolderWriter, open_folder
 from cpcdr.encoder import Encoder, EncoderParams, save_encoder
 from cpcdr.featureview import (VIEWS, Seen, alike_in_classes, cell_of, enlarged, explore, feature_colours, heat_picture, main_directions, on_go, on_pick,
                                start_of, study)
-from cpcdr.segment import cluster_pixels, rival_features, unit
+from cpcdr.segment import cluster_pixels, rival_features
 
 FRAMES = [street('a'), street('b', 160, 96), street('c', labelled=False), street('d', 96, 96)]
 
@@ -28,7 +28,7 @@ def studied(folder):
 
 
 @pytest.fixture
-def e(studied): return explore(None, None, study=studied, others=2)
+def e(studied): return explore(study=studied, others=2)
 
 
 def test_a_click_asks_and_paints_everywhere(e):
@@ -90,8 +90,8 @@ def test_a_run_by_its_folder(folder, tmp_path):
 
 def test_study_counts_what_score_counts(folder, studied):
     from cpcdr.segment import evaluate
-    again = evaluate(lambda f: unit(rival_features(f)), studied.clusters, folder)
-    assert again['miou'] == studied.result['miou'] and list(again['frames']) == list(studied.result['frames'])
+    again = evaluate(rival_features, studied.clusters, folder)
+    assert again['miou'] == studied.result['miou'] > .1 and list(again['frames']) == list(studied.result['frames'])
     assert studied.worst(2)._repr_png_()[:4] == b'\x89PNG'
 
 
