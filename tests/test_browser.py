@@ -243,14 +243,16 @@ def mixer(browser, tmp_path_factory):
         state = run_all(page)
         assert not [e for c in state['cells'] for e in c['errors']]
         page.evaluate("() => { window.jupyterapp.commands.execute('application:toggle-left-area'); }")
-        page.wait_for_function("() => document.querySelectorAll('.cpcdr-picture canvas[data-drawn]').length > 4", timeout=60_000)
+        page.wait_for_selector('.cpcdr-picture canvas[data-drawn]', timeout=120_000)
         page.wait_for_timeout(1000)
         yield page, complaints, folder
 
 
 def screen(page, k):
-    "One of the three screens, brought into view."
-    found = page.locator('.lm-Widget.cpcdr').nth(k)
+    "One of the three screens, brought into view: the notebook takes cells that are far away off the page."
+    page.evaluate("(k) => { const c = window.jupyterapp.shell.currentWidget.content; c.activeCellIndex = k; c.scrollToItem(k, 'start'); }", k + 1)
+    found = page.locator(f'[data-windowed-list-index="{k + 1}"] .lm-Widget.cpcdr')
+    found.locator('.cpcdr-picture canvas[data-drawn]').first.wait_for(timeout=60_000)
     found.evaluate('(node) => node.scrollIntoView()')
     page.wait_for_timeout(300)
     return found
