@@ -66,7 +66,7 @@ def film_picks(work) -> dict: # name -> Pick
     work.seen = max(picks[-1].index + 1, round(info.fps * info.seconds))
     return {f'{work.source.stem}/{k:06}': p for k, p in enumerate(picks)}
 
-
+# %% ../nbs/71_cli_depth.ipynb #1b883d47
 def folder_picks(work) -> dict: # name -> Pick
     "The same of a folder, whose frames are `rate` a second."
     from cpcdr.video import pick_frames, small_grey
@@ -76,7 +76,7 @@ def folder_picks(work) -> dict: # name -> Pick
     if not picks: raise DataError(work.source, f'has no frame between {work.start:g} s and {last:g} s at {work.rate:g} frames a second', 'choose another part of it')
     return {folder.names[p.index]: p for p in picks}
 
-# %% ../nbs/71_cli_depth.ipynb #1b883d47
+# %% ../nbs/71_cli_depth.ipynb #419d9291
 def film_frame(work, name):
     "Write the next frame; the film runs once, from the first frame that is missing."
     from cpcdr.frame import Camera, Frame
@@ -90,7 +90,7 @@ def film_frame(work, name):
     FolderWriter(work.out).write(Frame(name, image, camera=camera))
     return {}
 
-
+# %% ../nbs/71_cli_depth.ipynb #0f530434
 def folder_frame_copy(work, name):
     "Write a frame with all it has; its picture last, so that it stands for all."
     frame, writer = work.folder[name], FolderWriter(work.out)
@@ -143,18 +143,18 @@ class FromStereo:
 # %% ../nbs/71_cli_depth.ipynb #b2929a3f
 _loaded = {} # what this process has loaded: networks, arrays
 
-
+# %% ../nbs/71_cli_depth.ipynb #b7aa31f4
 def _once(key, load):
     if key not in _loaded: _loaded[key] = load()
     return _loaded[key]
 
-
+# %% ../nbs/71_cli_depth.ipynb #b4880942
 def _no_depth(folder):
     return DataError(folder.path, f'has no depth ({folder.kind} with {", ".join(sorted(folder.has))})',
                      'looked for disp/ and depth/ (plain), disparity/ (Cityscapes), proj_depth/groundtruth/image_02/ or velodyne_points/data/ with its calibration (KITTI raw), '
                      'image_depth_annotated/ or velodyne/ (KITTI odometry), disp_occ_0/ (KITTI stereo); or name arrays with --arrays')
 
-
+# %% ../nbs/71_cli_depth.ipynb #1b091a54
 @dataclass
 class FromFiles:
     "Depth that the data folder has already, in whatever dialect."
@@ -247,7 +247,7 @@ def fit_to_measured(
     try: return frame.replace(**fitted_maps(answer, frame.depth))
     except ValueError as e: raise DataError(frame.source or frame.name, str(e), 'leave out --fit') from e
 
-
+# %% ../nbs/71_cli_depth.ipynb #ba782bfd
 @dataclass
 class FromNetwork:
     "A network that others trained."
@@ -278,7 +278,7 @@ def spoken_warnings():
         warnings.showwarning = lambda message, category, *_: tell(f'cpcdr: {message}') if issubclass(category, UserWarning) else None
         yield
 
-
+# %% ../nbs/71_cli_depth.ipynb #b9b9c4b9
 @dataclass
 class FromVideo:
     "A network that learned from a drive."
@@ -299,7 +299,7 @@ class FromVideo:
         disp = predict(self.load(), frame)
         return fit_to_measured(disp, frame) if self.fit else frame.replace(disp=disp, depth=None)
 
-# %% ../nbs/71_cli_depth.ipynb #b9b9c4b9
+# %% ../nbs/71_cli_depth.ipynb #223f7a50
 def trained_status(
     run: Path,
     params,    # SelfDepthParams
@@ -308,7 +308,7 @@ def trained_status(
     try: return json.loads((run/'report.json').read_text())['status'] if (run/'model.safetensors').is_file() and type(params).load(run/'config.toml') == params else ''
     except (DataError, OSError, ValueError, KeyError): return ''
 
-
+# %% ../nbs/71_cli_depth.ipynb #b7c9e772
 def learn_from(
     folder,          # Folder with a drive
     run: Path,
@@ -371,7 +371,7 @@ def write_first_camera(work):
         except DataError: continue
         if frame.camera is not None: return FolderWriter(work.out).write(frame, {'camera', 'baseline'})
 
-
+# %% ../nbs/71_cli_depth.ipynb #5dea4cf7
 def depth_kept(work, name):
     "The note of a finished frame, None where it must be made."
     made, metric = work.out/'disp'/f'{name}.png', (work.out/'depth'/f'{name}.png').exists()
@@ -380,7 +380,7 @@ def depth_kept(work, name):
     try: return dict(valid=float((read_disp(made) > 0).mean()), metric=metric)
     except DataError: return None # broken since: made again
 
-
+# %% ../nbs/71_cli_depth.ipynb #b2693a42
 def depth_make(work, name):
     "Find one frame's depth; the disparity is written last, so that it stands for all."
     frame = work.way.find(work.folder, name)
@@ -394,7 +394,7 @@ def depth_make(work, name):
 # %% ../nbs/71_cli_depth.ipynb #8d681a44
 _OF = dict(stereo=('most',), files=('arrays', 'reading', 'min_depth', 'max_depth', 'scale'), pretrained=('model', 'output', 'fit', 'device'), monodepth=('preset', 'run', 'checkpoint', 'resume', 'fit'))
 
-
+# %% ../nbs/71_cli_depth.ipynb #320db548
 def refuse_foreign(source, given) -> dict: # what was given, of those that belong to the source
     "WrongWords for an option that belongs to another source."
     for option, value in given.items():
@@ -405,7 +405,7 @@ def refuse_foreign(source, given) -> dict: # what was given, of those that belon
     if given['checkpoint'] and any(given[o] for o in ('preset', 'run', 'resume')): raise WrongWords('--checkpoint is used as it is: leave out --preset, --run and --resume')
     return {o: given[o] for o in _OF[source] if given[o] not in (None, False)}
 
-
+# %% ../nbs/71_cli_depth.ipynb #fa798168
 def find_way(source, folder, out, given):
     "The object that finds depth."
     if source == 'stereo': return FromStereo(**given)

@@ -34,7 +34,7 @@ def _as_4x4(values):
     out[:3, :values.shape[1]] = values
     return out
 
-
+# %% ../nbs/18_measured.ipynb #95c41c7a
 def _turned(table):
     "Rectified camera 0 from the scanner: R @ T; None where the table says nothing of a scanner."
     long = lambda *names: next((table[n] for n in names if n in table), None)
@@ -43,7 +43,7 @@ def _turned(table):
     if move is not None and turn is not None: return _as_4x4(turn) @ _as_4x4(move)
     return None if 'Tr' not in table else _as_4x4(table['Tr'])
 
-
+# %% ../nbs/18_measured.ipynb #f7f9eab0
 def pixel_from_laser(
     calib,           # calib.txt, calib_object.txt, NNNNNN.txt or calib_cam_to_cam.txt
 ) -> np.ndarray:     # (3, 4): homogenous pixel = matrix @ (x, y, z, 1)
@@ -87,7 +87,7 @@ def scan_to_depth(
 # %% ../nbs/18_measured.ipynb #9a78dfdf
 CALIBS = 'calib_cam_to_cam.txt', 'calib_object.txt', 'calib.txt'
 
-
+# %% ../nbs/18_measured.ipynb #ecffb628
 def find_laser_calib(
     path,   # a scan
 ):          # Path, None where there is none
@@ -99,7 +99,7 @@ def find_laser_calib(
         for name in CALIBS:
             if (here/name).is_file() and (name != CALIBS[0] or (here/'calib_velo_to_cam.txt').is_file()): return here/name
 
-
+# %% ../nbs/18_measured.ipynb #28b7c797
 def read_scan_depth(
     path,        # a scan inside a KITTI folder
     size,        # width, height of its picture

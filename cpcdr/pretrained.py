@@ -39,7 +39,7 @@ _HABITS = dict(
     depth_pro=dict(size=[1536, 1536], resample=2, **_HALF),
     tipsv2_dpt=dict(size=[448, 448], resample=2, do_normalize=False))
 
-
+# %% ../nbs/17_pretrained.ipynb #3bef547a
 def input_recipe(
     config: dict,            # of config.json
     given: dict,             # of preprocessor_config.json, {} where there is none
@@ -72,7 +72,7 @@ def input_size(
 # %% ../nbs/17_pretrained.ipynb #ee8d52ea
 def _padding(n): return int(np.sqrt(n / 2) * 3) # of ZoeDepth: hides what goes wrong at the border
 
-
+# %% ../nbs/17_pretrained.ipynb #5e00a115
 def prepare(
     image: np.ndarray,  # (H, W, 3) uint8 RGB
     recipe: dict,       # from `input_recipe`
@@ -95,7 +95,7 @@ def prepare(
 # %% ../nbs/17_pretrained.ipynb #c20643b2
 _FILES = '*.json', '*.safetensors'
 
-
+# %% ../nbs/17_pretrained.ipynb #f6b0474b
 def _is_online():
     "Whether asking the hub makes sense."
     import socket
@@ -104,7 +104,7 @@ def _is_online():
     try: return bool(socket.getaddrinfo(os.environ.get('HF_ENDPOINT', 'https://huggingface.co').split('//')[-1].split('/')[0].split(':')[0], 443))
     except OSError: return False
 
-
+# %% ../nbs/17_pretrained.ipynb #c32f6671
 def find_model(
     name: str,   # a folder, or a name on the hub such as depth-anything/Depth-Anything-V2-Small-hf
 ) -> Path:       # a folder with config.json
@@ -134,12 +134,12 @@ class DepthNetwork:
 
     def __repr__(self): return f'DepthNetwork {self.model.config.model_type} ({self.meaning}), {sum(p.numel() for p in self.model.parameters())/1e6:.2f} M parameters, from {self.folder}'
 
-
+# %% ../nbs/17_pretrained.ipynb #d004dc93
 def _read(path):
     try: return json.loads(path.read_text()) if path.is_file() else {}
     except ValueError as e: raise DataError(path, f'is no JSON ({e})', 'download it again') from e
 
-
+# %% ../nbs/17_pretrained.ipynb #fbfbaf62
 def _quietly_loaded(folder):
     "The model and what the file lacked."
     from transformers import AutoModelForDepthEstimation
@@ -149,7 +149,7 @@ def _quietly_loaded(folder):
     try: return AutoModelForDepthEstimation.from_pretrained(folder, local_files_only=True, output_loading_info=True)
     finally: logging.set_verbosity(level); logging.enable_progress_bar()
 
-
+# %% ../nbs/17_pretrained.ipynb #58d0d14e
 def load_network(
     name: str,             # a folder or a name on the hub
     meaning: str = 'auto', # 'relative' or 'metric', where the configuration does not say
@@ -202,7 +202,7 @@ def answer_to_maps(
     if not (depth > 0).any(): raise ValueError('answer: expected some depth above 0, got none; this network has nothing to say here')
     return dict(depth=depth.astype(np.float32), disp=metric_disp(depth))
 
-
+# %% ../nbs/17_pretrained.ipynb #2934f45f
 def pretrained_depth(
     frame: Frame,
     network: DepthNetwork,
@@ -230,7 +230,7 @@ def fit_inverse(
         w = 1 / np.maximum(rest, 1e-3 + np.median(rest))
     return float(factor), float(shift)
 
-
+# %% ../nbs/17_pretrained.ipynb #8189b429
 def fitted_maps(answer, depth) -> dict: # disp and depth, metric
     "Metres for a relative answer, from a few measured ones."
     factor, shift = fit_inverse(answer, depth)

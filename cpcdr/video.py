@@ -60,12 +60,12 @@ def _opened(path):
     film.close()
     raise DataError(path, 'holds no pictures', 'it may be sound only: give a film')
 
-
+# %% ../nbs/16_video.ipynb #06930e2f
 def _upright(picture, image):
     "The picture as it is to be seen: phones store the sensor's view and a note."
     return np.ascontiguousarray(np.rot90(image, round(picture.rotation / 90)))
 
-# %% ../nbs/16_video.ipynb #06930e2f
+# %% ../nbs/16_video.ipynb #12bc6b2a
 @dataclass(frozen=True)
 class VideoInfo:
     "What a film says of itself, without being decoded."
@@ -75,7 +75,7 @@ class VideoInfo:
     fps: float     # pictures a second, on average; 0 where it does not say
     seconds: float # 0 where it does not say
 
-
+# %% ../nbs/16_video.ipynb #94071c17
 def video_info(path) -> VideoInfo:
     "Size, rate and length of a film."
     film, stream = _opened(path)
@@ -99,7 +99,7 @@ def _pictures(path, convert):
             raise DataError(path, f'is broken after {last:.2f} s ({k + 1} pictures): {e.strerror or e}', f'use what comes before it (end {last:.2f}), or copy it again') from e
     if k < 0: raise DataError(path, 'holds no picture that can be decoded', 'copy it again, or convert it to mp4')
 
-
+# %% ../nbs/16_video.ipynb #8ef4c97b
 def read_video(
     path,         # a film
     start=0.,     # seconds
@@ -113,7 +113,7 @@ def read_video(
 # %% ../nbs/16_video.ipynb #c18f8aca
 _WIDTH, _TILE, _TEXTURE = 160, 16, 2. # pixels across of the small picture, pixels of a tile, least squared slope a pixel in the flattest direction
 
-
+# %% ../nbs/16_video.ipynb #9bbfb77d
 def small_grey(
     image: np.ndarray, # (H, W, 3) uint8 RGB
 ) -> np.ndarray:       # (h, 160) float32
@@ -123,16 +123,16 @@ def small_grey(
     h, w = image.shape[:2]
     return np.asarray(Image.fromarray(image).convert('L').resize((_WIDTH, max(_TILE, round(_WIDTH * h / w))), Image.Resampling.BOX), np.float32)
 
-
+# %% ../nbs/16_video.ipynb #782665fd
 def _levelled(x): return gaussian_filter((x - x.mean()) * (32 / max(x.std(), 1)), .7)
 
-
+# %% ../nbs/16_video.ipynb #756c7df7
 def _in_tiles(x):
     "Sums over tiles."
     h, w = (n // _TILE for n in x.shape)
     return x[:h*_TILE, :w*_TILE].reshape(h, _TILE, w, _TILE).sum((1, 3))
 
-# %% ../nbs/16_video.ipynb #9bbfb77d
+# %% ../nbs/16_video.ipynb #0b911a53
 def tile_motion(
     a: np.ndarray, # (h, 160) small grey picture
     b: np.ndarray, # the same, later
@@ -147,7 +147,7 @@ def tile_motion(
     det = np.where(firm, det, np.nan)
     return np.hypot(yy*xt - xy*yt, xx*yt - xy*xt) / det * 1000 / a.shape[1]
 
-
+# %% ../nbs/16_video.ipynb #bedead32
 def motion(
     a: np.ndarray, # (h, 160) small grey picture
     b: np.ndarray, # the same, later
@@ -165,7 +165,7 @@ class Pick:
     seconds: float
     motion: float   # against the last one taken; the first has none, 0
 
-
+# %% ../nbs/16_video.ipynb #4dbb1a00
 def pick_frames(
     pictures,       # triples: index, seconds, small grey picture
     fps=None,       # at most so many a second; None takes all
@@ -191,7 +191,7 @@ def _grey_of(picture):
     small = picture.reformat(_WIDTH, max(_TILE, round(_WIDTH * h / w)), 'gray', interpolation='AREA')
     return small.to_ndarray().astype(np.float32)
 
-
+# %% ../nbs/16_video.ipynb #b71b38e7
 def choose_frames(
     path,           # a film
     fps=None,       # at most so many a second; None takes all
@@ -206,7 +206,7 @@ def choose_frames(
     if not picks: raise DataError(path, f'has no picture between {start:g} s and {"its end" if end is None else f"{end:g} s"}', 'choose another part of it')
     return picks
 
-
+# %% ../nbs/16_video.ipynb #1a7cecf9
 def chosen_images(
     path,      # a film
     picks,     # of Pick, in order
