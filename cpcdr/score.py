@@ -194,16 +194,17 @@ def count_folder(
     k,                  # ids of each way: a list of numbers
     names=None,         # which frames; None takes all with labels
     image=True,         # whether `predict` looks at the image
-) -> tuple:             # [{name: (n, k + 1) counts} for each way], fingerprint of what was read
+) -> tuple:             # [{name: (n, k + 1) counts} for each way], what was read: frames, fingerprints
     "Predict every labelled frame and count."
-    tables, marks = [{} for _ in k], []
+    tables, images, truths = [{} for _ in k], [], []
     names = labelled(folder) if names is None else names
     if not names: raise DataError(folder.path, 'none of these frames has labels, so nothing can be scored', 'write clusters with `cpcdr segment`')
     for name in progress(names, 'score', disable=len(names) < 8):
         frame = truth_frame(protocol, folder, name, image)
-        marks += [name, zlib.crc32(frame.image.tobytes()), zlib.crc32(frame.labels.tobytes())]
+        images += [name, zlib.crc32(frame.image.tobytes())]
+        truths += [name, zlib.crc32(frame.labels.tobytes())]
         for table, pred, most in zip(tables, predict(frame), k): table[name] = confusion(pred, frame.labels, len(protocol), most)
-    return tables, fingerprint(marks)
+    return tables, dict(frames=len(names), labels=fingerprint(truths), **({'images': fingerprint(images)} if image else {}))
 
 # %% ../nbs/49_score.ipynb #5ed1285e
 ONE_TO_ONE, AS_CLASSES = 'one-to-one', 'ids are classes'
