@@ -1,9 +1,10 @@
 """Times on one core, each beside a public operation that is timed in the same run; the ratio is what counts.
 
-    python -m benchmarks [regions] [mixing] [training] [--rounds 9] [--frames 3] [--data FOLDER] [--json bench.json]
+    python -m benchmarks [regions] [mixing] [training] [depth] [--rounds 9] [--frames 3] [--data FOLDER] [--json bench.json]
 
 Regions: 1024x512 and 10 000 superpixels, beside scikit-image's SLIC. Measured limits: a frame to regions at most 0.2, a slider step
-at most 0.06 of it. Mixing and training: see benchmarks/mixing.py and train_step.py. Rounds take turns, so that a busy machine slows
+at most 0.06 of it. Mixing and training: see benchmarks/mixing.py and train_step.py;
+depth from video: monodepth_step.py. Rounds take turns, so that a busy machine slows
 both sides alike; medians are told.
 """
 from benchmarks.timing import machine, one_core, one_thread, table, take_turns
@@ -111,13 +112,13 @@ def measure_regions(args):
 
 def main():
     parser = argparse.ArgumentParser(prog='python -m benchmarks', description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('what', nargs='*', choices=['regions', 'mixing', 'training', []], help='default: all')
+    parser.add_argument('what', nargs='*', choices=['regions', 'mixing', 'training', 'depth', []], help='default: all')
     parser.add_argument('--rounds', type=int, default=9, help='measured rounds')
     parser.add_argument('--frames', type=int, default=3, help='frames for the quality of superpixels')
     parser.add_argument('--data', default='', help='regions: a folder with labels and disparity; default: the samples')
     parser.add_argument('--json', default='bench.json', help='where the figures go')
     args = parser.parse_args()
-    what, cores, result = args.what or ['regions', 'mixing', 'training'], one_core(), dict(machine=machine())
+    what, cores, result = args.what or ['regions', 'mixing', 'training', 'depth'], one_core(), dict(machine=machine())
     if 'regions' in what: result |= measure_regions(args)
     if 'mixing' in what:
         from benchmarks.mixing import measure_mixing
@@ -127,6 +128,10 @@ def main():
         from benchmarks.train_step import measure_step
         print()
         result['training'] = measure_step(args.rounds)
+    if 'depth' in what:
+        from benchmarks.monodepth_step import measure_depth_step
+        print()
+        result['depth'] = measure_depth_step(args.rounds)
     with open(args.json, 'w') as f: json.dump(result, f, indent=1)
     print(f'\nfigures: {args.json}')
 

@@ -278,49 +278,54 @@ def smoothness(
 @njit(cache=True, nogil=True, error_model='numpy')
 def _fetch(q, T, K, source, out, place, inside):
     "Fill `out` (3, H, W) with the source as seen from the target; `place` are columns and rows."
-    (H, W), one, tiny = q.shape, np.float32(1), np.float32(1e-4)
+    (H, W), one, zero, tiny = q.shape, np.float32(1), np.float32(0), np.float32(1e-4)
+    right, low, ix, iy = np.float32(W - 1), np.float32(H - 1), one/K[0], one/K[1]
     for v in range(H):
-        y = (v - K[3]) / K[1]
+        y = (np.float32(v) - K[3])*iy
+        X0, Y0, Z0 = T[0, 1]*y + T[0, 2], T[1, 1]*y + T[1, 2], T[2, 1]*y + T[2, 2]
         for u in range(W):
-            x = (u - K[2]) / K[0]
-            z = T[2, 0]*x + T[2, 1]*y + T[2, 2] + T[2, 3]*q[v, u]
-            near = max(z, tiny)
-            a = K[0]*(T[0, 0]*x + T[0, 1]*y + T[0, 2] + T[0, 3]*q[v, u])/near + K[2]
-            b = K[1]*(T[1, 0]*x + T[1, 1]*y + T[1, 2] + T[1, 3]*q[v, u])/near + K[3]
-            inside[v, u] = z > tiny and a >= 0 and a <= W - 1 and b >= 0 and b <= H - 1
+            x, k = (np.float32(u) - K[2])*ix, q[v, u]
+            z = T[2, 0]*x + Z0 + T[2, 3]*k
+            part = one/max(z, tiny)
+            a, b = K[0]*(T[0, 0]*x + X0 + T[0, 3]*k)*part + K[2], K[1]*(T[1, 0]*x + Y0 + T[1, 3]*k)*part + K[3]
+            inside[v, u] = z > tiny and a >= zero and a <= right and b >= zero and b <= low
             place[0, v, u], place[1, v, u] = a, b
-            a, b = min(max(a, np.float32(0)), np.float32(W - 1)), min(max(b, np.float32(0)), np.float32(H - 1))
+            a, b = min(max(a, zero), right), min(max(b, zero), low)
             i, j = min(int(a), W - 2), min(int(b), H - 2)
-            a, b = np.float32(a - i), np.float32(b - j)
-            for c in range(3):
-                s = source[c]
-                out[c, v, u] = (s[j, i]*(one - a) + s[j, i + 1]*a)*(one - b) + (s[j + 1, i]*(one - a) + s[j + 1, i + 1]*a)*b
+            a, b = a - np.float32(i), b - np.float32(j)
+            w11 = a*b
+            w10, w01 = b - w11, a - w11
+            w00 = one - a - w10
+            for c in range(3): out[c, v, u] = source[c, j, i]*w00 + source[c, j, i + 1]*w01 + source[c, j + 1, i]*w10 + source[c, j + 1, i + 1]*w11
 
 
 @njit(cache=True, nogil=True, error_model='numpy')
 def _fetch_back(q, T, K, source, g, place, gq, gT):
     "From the gradient of the fetched picture to that of disparity (added) and motion (3, 4)."
-    (H, W), one = q.shape, np.float32(1)
+    (H, W), one, zero, tiny = q.shape, np.float32(1), np.float32(0), np.float32(1e-4)
+    right, low, ix, iy, sums = np.float32(W - 1), np.float32(H - 1), one/K[0], one/K[1], np.zeros(12)
     for v in range(H):
-        y = (v - K[3]) / K[1]
+        y = (np.float32(v) - K[3])*iy
         for u in range(W):
             if g[0, v, u] == 0 and g[1, v, u] == 0 and g[2, v, u] == 0: continue
-            x, a, b, k = (u - K[2]) / K[0], place[0, v, u], place[1, v, u], q[v, u]
+            x, a, b, k = (np.float32(u) - K[2])*ix, place[0, v, u], place[1, v, u], q[v, u]
             z = T[2, 0]*x + T[2, 1]*y + T[2, 2] + T[2, 3]*k
-            if not z > 1e-4: continue
-            ca, cb, da, db = min(max(a, np.float32(0)), np.float32(W - 1)), min(max(b, np.float32(0)), np.float32(H - 1)), np.float32(0), np.float32(0)
+            if not z > tiny: continue
+            ca, cb, da, db = min(max(a, zero), right), min(max(b, zero), low), zero, zero
             i, j = min(int(ca), W - 2), min(int(cb), H - 2)
-            fa, fb = np.float32(ca - i), np.float32(cb - j)
+            fa, fb = ca - np.float32(i), cb - np.float32(j)
             for c in range(3):
-                s = source[c]
-                da += g[c, v, u]*((s[j, i + 1] - s[j, i])*(one - fb) + (s[j + 1, i + 1] - s[j + 1, i])*fb)
-                db += g[c, v, u]*((s[j + 1, i] - s[j, i])*(one - fa) + (s[j + 1, i + 1] - s[j, i + 1])*fa)
-            da, db = da*(a == ca), db*(b == cb)   # outside, the border's colour does not change
-            dx, dy = da*K[0]/z, db*K[1]/z
-            dz = -(da*(a - K[2]) + db*(b - K[3]))/z
+                p, r, s, t = source[c, j, i], source[c, j, i + 1], source[c, j + 1, i], source[c, j + 1, i + 1]
+                turn = p - r - s + t
+                da += g[c, v, u]*(r - p + turn*fb)
+                db += g[c, v, u]*(s - p + turn*fa)
+            da, db, part = da*np.float32(a == ca), db*np.float32(b == cb), one/z   # outside, the border's colour does not change
+            dx, dy, dz = da*K[0]*part, db*K[1]*part, -(da*(a - K[2]) + db*(b - K[3]))*part
             gq[v, u] += dx*T[0, 3] + dy*T[1, 3] + dz*T[2, 3]
-            for r, d in ((0, dx), (1, dy), (2, dz)):
-                gT[r, 0] += d*x; gT[r, 1] += d*y; gT[r, 2] += d; gT[r, 3] += d*k
+            sums[0] += dx*x; sums[1] += dx*y; sums[2] += dx; sums[3] += dx*k
+            sums[4] += dy*x; sums[5] += dy*y; sums[6] += dy; sums[7] += dy*k
+            sums[8] += dz*x; sums[9] += dz*y; sums[10] += dz; sums[11] += dz*k
+    for m in range(12): gT[m//4, m % 4] += sums[m]
 
 # %% ../nbs/12_monodepth.ipynb #9be1008b
 @njit(cache=True, nogil=True, error_model='numpy')
@@ -329,6 +334,17 @@ def _columns(x, y, v, sx, sxx, sxy):
     for u in range(x.shape[1]):
         a, b, c = x[v, u], x[v + 1, u], x[v + 2, u]
         sx[u], sxx[u], sxy[u] = a + b + c, a*a + b*b + c*c, a*y[v, u] + b*y[v + 1, u] + c*y[v + 2, u]
+
+
+@njit(cache=True, nogil=True, error_model='numpy')
+def _means(y, mean, square):
+    "Box means (N, H-2, W-2) of y (N, H, W) and of its square."
+    (N, H, W), ninth = y.shape, np.float32(1/9)
+    s, ss, same = np.empty(W, np.float32), np.empty(W, np.float32), np.empty(W, np.float32)
+    for n in range(N):
+        for v in range(H - 2):
+            _columns(y[n], y[n], v, s, ss, same)
+            for u in range(W - 2): mean[n, v, u], square[n, v, u] = (s[u] + s[u + 1] + s[u + 2])*ninth, (ss[u] + ss[u + 1] + ss[u + 2])*ninth
 
 
 @njit(cache=True, nogil=True, error_model='numpy')
@@ -445,10 +461,11 @@ def standing_error(
     mask: bool = True,
     T: Tensor = None, # (S, B, 4, 4) source from target: its turn alone is tried, too
     K: Tensor = None, # (B, 4)
+    most: float = 1., # a larger error explains nothing and masks nothing
 ) -> tuple:           # (B, 1, H, W), (mean, square) of the target
     "The least error without any depth, standing still or only turning; and the target's part of the similarity. The same at every scale."
     with torch.no_grad():
-        stats = box3(target), box3(target*target)
+        stats = _stats_of(target)
         if not mask: return torch.full_like(target[:, :1], FAULT/2), stats
         tried = [(sources, None)]
         if T is not None:
@@ -456,7 +473,17 @@ def standing_error(
             uv, inside = reproject(torch.zeros_like(target[:, :1]).repeat(S, 1, 1, 1), T.flatten(0, 1), K.repeat(S, 1))
             tried.append((warp(sources.flatten(0, 1), uv).view_as(sources), inside.view(S, B, 1, H, W)))
         errors = [_errors_of(x, target, stats, alpha).where(inside, FAULT) if inside is not None else _errors_of(x, target, stats, alpha) for x, inside in tried]
-        return torch.cat(errors).min(0).values, stats
+        least = torch.cat(errors).min(0).values
+        return least.where(least < most, FAULT/2), stats
+
+
+def _stats_of(y):
+    "Box means of a picture and of its square."
+    if y.device.type != 'cpu': return box3(y), box3(y*y)
+    B, C, H, W = y.shape
+    out = np.empty((2, B*C, H - 2, W - 2), np.float32)
+    _means(y.contiguous().view(B*C, H, W).numpy(), *out)
+    return tuple(torch.from_numpy(out).view(2, B, C, H - 2, W - 2))
 
 
 def _errors_of(sources, target, stats, alpha):
@@ -494,11 +521,13 @@ def depth_loss(
     smooth: float = 1e-3,    # weight of smoothness, halved at every coarser scale
     mask: bool = True,       # leave out what moves with the camera
     levels: int = 1,         # sizes of the pictures: 1/1, 1/2, 1/4, ...
+    still: float = 1.,       # the mask asks that standing still leaves less error than this
+    turn: bool = False,      # it also takes what the turn alone explains: for motions that are exact
 ) -> tuple:                  # scalar loss, dict of photo and kept at full size, smooth
     "The whole teacher (Godard et al., ICCV 2019, sec. 3), on a pyramid of pictures."
     errors, even, seen = [], 0, {}
     for level in range(levels):
-        standing, stats = standing_error(target, sources, alpha, mask, T, K)
+        standing, stats = standing_error(target, sources, alpha, mask, T if turn else None, K, still)
         for k, disp in enumerate(disps):
             if level < min(k, levels - 1): continue
             full = disp if disp.shape[-2:] == target.shape[-2:] else F.interpolate(disp, target.shape[-2:], mode='bilinear', align_corners=False)

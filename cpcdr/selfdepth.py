@@ -30,9 +30,9 @@ from .monodepth import DepthNet, PoseNet, below_ground, camera_row, depth_loss, 
 @dataclass(frozen=True)
 class SelfDepthParams(Params):
     "All that shapes a training on video; the defaults are the `cpu` preset."
-    steps: int = param(5000, 'training steps', lo=1, hi=10**7, group='length')
+    steps: int = param(6000, 'training steps', lo=1, hi=10**7, group='length')
     batch: int = param(8, 'triplets of frames in a step', lo=1, hi=256, group='length')
-    height: int = param(128, 'height the networks see', lo=32, hi=2048, step=32, unit='px', group='picture')
+    height: int = param(96, 'height the networks see', lo=32, hi=2048, step=32, unit='px', group='picture')
     width: int = param(0, 'width the networks see; 0 takes it from the first frame, near its proportions', lo=0, hi=4096, step=32, unit='px', group='picture')
     skip: int = param(1, 'frames between target and source, at most', lo=1, hi=10, group='picture')
     flip: bool = param(True, 'mirror half of the triplets', group='picture')
@@ -44,15 +44,16 @@ class SelfDepthParams(Params):
     levels: int = param(4, 'sizes of the pictures that teach; 1 is full size only, as published', lo=1, hi=6, group='loss')
     alpha: float = param(.85, 'share of structure in the error, the rest is colour', lo=0, hi=1, group='loss')
     smooth: float = param(1e-3, 'weight of smoothness', lo=0, hi=1, group='loss')
-    refine: int = param(3, 'steps of least squares that improve each motion, at each of three sizes; 0 leaves it to the network, as published', lo=0, hi=50, group='loss')
+    refine: int = param(0, 'steps of least squares that improve each motion, at each of three sizes; 0 leaves it to the network', lo=0, hi=50, group='loss')
     mask: bool = param(True, 'leave out what moves with the camera', group='loss')
+    still: float = param(1., 'that mask takes only what standing still explains up to this error; 1 takes all, as published', lo=0, hi=1, group='loss')
     mask_from: int = param(100, 'steps without that mask: before it knows anything it would leave out what it cannot explain yet', lo=0, hi=10**6, group='loss')
     floor: float = param(.1, 'weight of what seems to lie far under the ground', lo=0, hi=10, group='loss')
     lr: float = param(1e-3, 'largest learning rate', lo=0, hi=1, group='optimiser')
     warmup: int = param(100, 'steps until the learning rate is there', lo=0, hi=10**6, group='optimiser')
     weight_decay: float = param(1e-2, 'pull of AdamW towards zero', lo=0, hi=1, group='optimiser')
     clip: float = param(1., 'largest length of the gradient', lo=1e-3, hi=1e6, group='optimiser')
-    ema: float = param(.995, 'the kept weights are a running mean that forgets this slowly', lo=0, hi=.99999, group='optimiser')
+    ema: float = param(.998, 'the kept weights are a running mean that forgets this slowly', lo=0, hi=.99999, group='optimiser')
     precision: str = param('auto', 'numbers in the networks; auto takes bfloat16 where the processor multiplies it', choices=('auto', 'float32', 'bfloat16'), group='machine')
     device: str = param('auto', 'auto, cpu, cuda, cuda:1, mps', group='machine')
     save_every: int = param(250, 'steps between checkpoints', lo=1, hi=10**6, group='machine')
@@ -60,9 +61,9 @@ class SelfDepthParams(Params):
     seed: int = param(0, 'seed of weights, order and changes', lo=0, hi=2**31 - 1, group='machine')
 
     PRESETS = {
-        'tiny': dict(steps=150, batch=4, height=96, save_every=50, warmup=30, ema=.97),
+        'tiny': dict(steps=150, batch=4, save_every=50, warmup=30, ema=.97),
         'cpu': {},
-        'paper': dict(steps=66000, batch=12, height=192, net='large', finest=0, scales=4, levels=1, refine=0, floor=0., mask_from=0, lr=1e-4, warmup=0, weight_decay=0., ema=.999, save_every=1000),
+        'paper': dict(steps=66000, batch=12, height=192, net='large', finest=0, scales=4, levels=1, floor=0., mask_from=0, lr=1e-4, warmup=0, weight_decay=0., ema=.999, save_every=1000),
     }
 
 # %% ../nbs/15_selfdepth.ipynb #4beca40e
@@ -230,11 +231,11 @@ def _zoomed(x, K, most, rng):
 def _coloured(x, most, rng):
     "Brightness, contrast and saturation changed, the same for the three pictures of a triplet; half of them stay."
     B = x.shape[1]
-    change = torch.from_numpy(1 + rng.uniform(-most, most, (3, B)) * (rng.random(B) < .5)).float().view(3, 1, B, 1, 1, 1)
+    saturation, contrast, light = torch.from_numpy(1 + rng.uniform(-most, most, (3, B)) * (rng.random(B) < .5)).float().view(3, 1, B, 1, 1, 1)
     grey = x.mean(2, keepdim=True)
     mean = grey.mean((-1, -2), keepdim=True)
-    x = grey + (x - grey)*change[0]
-    return (((x - mean)*change[1] + mean)*change[2]).clamp(0, 1)
+    rest = grey*((1 - saturation)*contrast*light) + mean*((1 - contrast)*light)
+    return torch.addcmul(rest, x, saturation*contrast*light).clamp_(0, 1)
 
 # %% ../nbs/15_selfdepth.ipynb #5ea66445
 NETS = {'small': dict(depth=dict(), pose=dict()),
@@ -270,7 +271,7 @@ def source_motions(six): # (2, B, 6) as from run_nets -> (2, B, 4, 4) source fro
 
 
 def hold_scale(disps, first): # [(B, 1, h, w)], (B, 1, H, W) -> the same at the scale of `first`, scalar
-    "Disparity whose mean logarithm is that of the start: motion adapts to any scale, so nothing else would keep it from drifting away (Wang et al., CVPR 2018, sec. 4)."
+    "Refined motion adapts to any scale, so nothing else would keep disparity from drifting away (Wang et al., CVPR 2018, sec. 4)."
     apart = first.log().mean((1, 2, 3)) - disps[0].log().mean((1, 2, 3))
     return [d*apart.exp().view(-1, 1, 1, 1) for d in disps], .1*apart.mean()**2
 
@@ -322,10 +323,10 @@ def learn_step(
         T = refine_motion(q, T, batch['K'], batch['target'], batch['sources'], p.refine)
         far = far + learn_motion(six, T, learner.nets['pose'].unit) + p.floor*below_ground(disps[0], *(F.adaptive_avg_pool2d(x, disps[0].shape[-2:]) for x in (ground_first(rays), rays)))
     loss, parts = depth_loss(disps, batch['target'], batch['sources'], T, batch['K'], p.alpha, p.smooth,
-                             p.mask and learner.step >= p.mask_from, p.levels)
+                             p.mask and learner.step >= p.mask_from, p.levels, p.still, p.refine > 0)
     learner.opt.zero_grad(set_to_none=True)
     (loss + far).backward()
-    length = sum(torch.nn.utils.clip_grad_norm_(net.parameters(), p.clip) for net in learner.nets.values())
+    length = sum(torch.nn.utils.clip_grad_norm_(net.parameters(), p.clip, foreach=True) for net in learner.nets.values())
     fault = not bool(torch.isfinite(loss + far) & torch.isfinite(length))
     if not fault:
         learner.opt.step()
@@ -337,9 +338,11 @@ def learn_step(
 @torch.no_grad()
 def follow(mean, nets, slow: float):
     "Move the running mean a little towards the networks."
-    for a, b in zip(mean.state_dict().values(), nets.state_dict().values()):
-        if a.is_floating_point(): a.lerp_(b, 1 - slow)
-        else: a.copy_(b)
+    pairs = list(zip(mean.state_dict().values(), nets.state_dict().values()))
+    smooth = [(a, b) for a, b in pairs if a.is_floating_point()]
+    torch._foreach_lerp_(*map(list, zip(*smooth)), 1 - slow)
+    for a, b in pairs:
+        if not a.is_floating_point(): a.copy_(b)
 
 # %% ../nbs/15_selfdepth.ipynb #00312386
 def learner_tensors(learner) -> dict: # name -> tensor
