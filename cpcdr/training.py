@@ -306,6 +306,7 @@ class Run:
     sums: dict = field(default_factory=dict)  # since the last row: losses and how many
     images: np.ndarray = None                 # (n, H, W, 3) uint8: fixed frames to look at
     picture: np.ndarray = None                # what they looked like last
+    axes: np.ndarray = None                   # of its colours
     saved: int = -1                           # newest checkpoint
     scaler: object = None                     # of float16
 
@@ -393,15 +394,19 @@ def prototype_use(
 
 
 def prototype_colors(
-    prototypes: np.ndarray, # (K, D)
-) -> np.ndarray:            # (K, 3) uint8
-    "Like colours for like prototypes: their three main directions."
+    prototypes: np.ndarray,  # (K, D)
+    before: np.ndarray = None, # (3, D): axes of the last time
+):                           # (K, 3) uint8; (3, D)
+    "Like colours for like prototypes: their three main directions, turned to look as they did before."
     x = prototypes - prototypes.mean(0)
-    axes = np.linalg.svd(x, full_matrices=False)[2][:3]
-    axes = axes*np.sign(axes[np.arange(len(axes)), abs(axes).argmax(1)])[:, None] # or they flip from look to look
-    y = np.zeros((len(x), 3))
-    y[:, :len(axes)] = (x @ axes.T)/(x @ axes.T).std(0).clip(1e-9)
-    return (255/(1 + np.exp(-1.5*y))).astype(np.uint8)
+    axes = np.zeros((3, x.shape[1]))
+    found = np.linalg.svd(x, full_matrices=False)[2][:3]
+    axes[:len(found)] = found
+    if before is not None:
+        u, _, v = np.linalg.svd(before @ axes.T)
+        axes = u @ v @ axes
+    y = x @ axes.T
+    return (255/(1 + np.exp(-1.5*y/y.std(0).clip(1e-9)))).astype(np.uint8), axes
 
 # %% ../nbs/42_training.ipynb #d85fe7cc
 @torch.no_grad()
@@ -423,7 +428,7 @@ def look(
 ) -> float: # prototypes in use
     "Show the fixed frames to the network."
     best = winners(run.encoder, run.images, run.device)
-    colors = prototype_colors(run.encoder.prototypes.detach().cpu().numpy())
+    colors, run.axes = prototype_colors(run.encoder.prototypes.detach().cpu().numpy(), run.axes)
     (h, w), (H, W) = best.shape[1:], run.images.shape[1:3]
     big = colors[best][:, np.arange(H)*h//H][:, :, np.arange(W)*w//W]
     run.picture = np.concatenate([np.concatenate(list(run.images), 1), np.concatenate(list(big), 1)])
@@ -444,8 +449,8 @@ def recipe_of_run(
     data,
 ) -> dict:
     "What decides the result."
-    frames = data.frames if isinstance(data, MixData) else data.folder
-    about = dict(frames=len(frames), names=fingerprint(list(frames.names)), seed=data.seed)
+    frames, first = (data.frames, data.frames[0]) if isinstance(data, MixData) else (data.folder, data.folder[0])
+    about = dict(frames=len(frames), names=fingerprint(list(frames.names)), first=fingerprint(first.image, first.regions, first.disp), seed=data.seed)
     return dict(data=about, params={k: v for k, v in params.to_dict().items() if k not in MACHINE})
 
 
@@ -549,7 +554,7 @@ def open_board(run):
     "TensorBoard's writer, where it is wanted."
     if not run.params.tensorboard: return None
     try: from torch.utils.tensorboard import SummaryWriter
-    except ImportError as e: raise DataError('tensorboard', 'is not installed', 'pip install tensorboard, or set tensorboard = false') from e
+    except ImportError as e: raise DataError('tensorboard', 'is not installed', 'python -m pip install "cpcdr[tensorboard]", or set tensorboard = false') from e
     return SummaryWriter(run.folder/'tensorboard', purge_step=run.step)
 
 # %% ../nbs/42_training.ipynb #419379c6

@@ -101,8 +101,11 @@ def test_prototype_use():
 
 def test_prototype_colors_take_any_number():
     for k, d in ((2, 2), (3, 64), (40, 8)):
-        c = prototype_colors(np.random.default_rng(0).normal(size=(k, d)).astype(np.float32))
+        x = np.random.default_rng(0).normal(size=(k, d)).astype(np.float32)
+        c, axes = prototype_colors(x)
         assert c.shape == (k, 3) and c.dtype == np.uint8
+        turned = np.linalg.qr(np.random.default_rng(1).normal(size=(3, 3)))[0] @ axes
+        if d > 3: assert np.allclose(prototype_colors(x, turned)[1], turned, atol=1e-5)     # looks as it did before
 
 
 # stream
@@ -238,6 +241,8 @@ def test_other_settings_are_refused_by_name(tmp_path):
     with pytest.raises(DataError, match=r'params.lr 0.001, now 0.01'): train(frames(), tmp_path/'r', MICRO.replace(lr=.01), resume=True, quiet=True)
     with pytest.raises(DataError, match='params.mix.first 2, now 1'): train(frames(), tmp_path/'r', MICRO.replace(mix=dict(first=1)), resume=True, quiet=True)
     with pytest.raises(DataError, match='data.frames 5, now 4'): train(frames(4), tmp_path/'r', MICRO, resume=True, quiet=True)
+    other = [f.replace(regions=f.regions//2) for f in frames()]
+    with pytest.raises(DataError, match='data.first'): train(other, tmp_path/'r', MICRO, resume=True, quiet=True)
     with pytest.raises(DataError, match='go on with --resume'): train(frames(), tmp_path/'r', MICRO, quiet=True)
     assert before == sorted((p, p.stat().st_mtime_ns) for p in (tmp_path/'r').rglob('*') if p.is_file())
     assert train(frames(), tmp_path/'r', MICRO.replace(workers=3, keep=1), resume=True, quiet=True)['finished']
