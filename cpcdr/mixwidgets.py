@@ -46,7 +46,7 @@ def hand_fields(hand: Hand) -> list:
     one = lambda name, label, doc, lo, hi, unit, step, kind: dict(name=name, label=label, doc=doc, lo=lo, hi=hi, unit=unit, step=step, choices=None, group='region', kind=kind)
     step = 10.**np.floor(np.log10(max(far - near, 1e-6)/200))
     return [one('distance', 'distance', 'of the region in its new street', round(near, 6), round(far, 6), 'm', float(step), 'float'),
-            one('column', 'column', 'of its middle', 0, hand.size[0] - 1, 'px', 1, 'float'), one('mirror', 'mirrored', 'left and right change sides', None, None, '', 1, 'bool')]
+            one('column', 'column', 'of its middle', 0, hand.size[0] - 1, 'px', 4, 'float'), one('mirror', 'mirrored', 'left and right change sides', None, None, '', 1, 'bool')]
 
 
 def hand_values(hand: Hand) -> dict: return dict(distance=float(f'{hand.depth:.3g}'), column=round(hand.u), mirror=hand.flip)
