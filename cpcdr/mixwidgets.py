@@ -76,7 +76,7 @@ def _titled(picture, words): return W.VBox([W.HTML(f'<b>{words}</b>').add_class(
 
 def _drag_desk(p: dict) -> W.Box:
     "The parts on a grid."
-    p['twin'] = _titled(p['plain'], 'Plain copy-paste: no depth test, no change of size')
+    p['twin'] = _titled(p['plain'], 'Plain: same size, no depth test')
     p['first'] = _titled(p['picture'], 'With depth')
     main = W.VBox([W.Box([p['first'], p['twin']]).add_class('pair'), p['say']]).add_class('stack').add_class('main')
     side = W.VBox([W.VBox([W.HTML('<b>Click: take this region</b>'), p['home']]).add_class('stack'), p['hand'], p['panel']]).add_class('side').add_class('spread')
@@ -321,7 +321,7 @@ def _step_parts(names: list) -> dict: # of the frames
 
 def _step_desk(p: dict) -> W.Box:
     "The parts on a grid."
-    p['two'] = _titled(p['plain'], 'Plain copy-paste: no depth test, no change of size')
+    p['two'] = _titled(p['plain'], 'Plain: same size, no depth test')
     main = W.VBox([W.Box([_titled(p['picture'], 'As planned'), p['two']]).add_class('pair'), bar(p['back'], p['on'], p['end'], p['play'], p['step']), p['say']]).add_class('stack').add_class('main')
     below = W.Box([W.Box([p['home']]).add_class('thumb'), W.Box([p['card']]).add_class('card')]).add_class('under')
     side = W.VBox([bar('Preset', *p['presets'].values()), W.Box([p['panel']]).add_class('fit')]).add_class('side').add_class('tall')
