@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parent.parent
 MODULES = sorted(p for p in (ROOT / 'cpcdr').glob('*.py') if not p.stem.startswith('_'))
 SCREEN = {'matplotlib', 'plotly', 'ipywidgets', 'anywidget', 'IPython', 'ipyevents', 'dash', 'voila'}
 SCREEN_MODULES = {'show', 'widgets', 'mixwidgets', 'featureview'}
-TORCH_MODULES = {'checkpoints', 'encoder', 'contrast', 'training', 'picie', 'picie', 'segment', 'finetune', 'monodepth', 'selfdepth'}  # what others import only inside functions
+TORCH_MODULES = {'checkpoints', 'encoder', 'contrast', 'training', 'picie', 'segment', 'monodepth', 'selfdepth'}  # what others import only inside functions
 HEAVY = SCREEN | {'torch', 'open3d', 'skimage', 'sklearn', 'cv2', 'kornia', 'transformers', 'infomap', 'av', 'nbdev', 'fastcore'}
 
 
@@ -29,6 +29,11 @@ def allowed():
 
 
 ALLOWED = allowed()
+
+
+def test_the_table_names_every_notebook_once_in_order():
+    named = re.findall(r'^\| (\d\d_\w+) \|', (ROOT / 'CONTRIBUTING.md').read_text(), re.M)
+    assert named == sorted(p.stem for p in (ROOT / 'nbs').glob('[0-9]*.ipynb'))
 
 
 def imported(nodes):
