@@ -298,7 +298,7 @@ def _fetch(q, T, K, source, out, place, inside):
             w00 = one - a - w10
             for c in range(3): out[c, v, u] = source[c, j, i]*w00 + source[c, j, i + 1]*w01 + source[c, j + 1, i]*w10 + source[c, j + 1, i + 1]*w11
 
-
+# %% ../nbs/12_monodepth.ipynb #9be1008b
 @njit(cache=True, nogil=True, error_model='numpy')
 def _fetch_back(q, T, K, source, g, place, gq, gT):
     "From the gradient of the fetched picture to that of disparity (added) and motion (3, 4)."
@@ -327,7 +327,7 @@ def _fetch_back(q, T, K, source, g, place, gq, gT):
             sums[8] += dz*x; sums[9] += dz*y; sums[10] += dz; sums[11] += dz*k
     for m in range(12): gT[m//4, m % 4] += sums[m]
 
-# %% ../nbs/12_monodepth.ipynb #9be1008b
+# %% ../nbs/12_monodepth.ipynb #4438ac45
 @njit(cache=True, nogil=True, error_model='numpy')
 def _columns(x, y, v, sx, sxx, sxy):
     "Sums of three rows: x, x*x, x*y."
@@ -364,7 +364,7 @@ def _compare(x, y, mean, square, alpha, out):
                 s = (two*ab + c1)*(two*co + c2) / ((aabb + c1)*(va + c2))
                 out[v, u] += share*(one - s) + rest*abs(x[c, v + 1, u + 1] - y[c, v + 1, u + 1])
 
-
+# %% ../nbs/12_monodepth.ipynb #6818d00a
 @njit(cache=True, nogil=True, error_model='numpy')
 def _compare_back(x, y, mean, square, alpha, weight, g):
     "Add to `g` (3, H, W) the gradient of sum(weight * error) with respect to x."
@@ -485,7 +485,7 @@ def _stats_of(y):
     _means(y.contiguous().view(B*C, H, W).numpy(), *out)
     return tuple(torch.from_numpy(out).view(2, B, C, H - 2, W - 2))
 
-
+# %% ../nbs/12_monodepth.ipynb #c77d8800
 def _errors_of(sources, target, stats, alpha):
     "Photometric error (S, B, 1, H, W) of many pictures, without gradients."
     if target.device.type != 'cpu': return torch.stack([photometric_error(s, target, alpha, stats) for s in sources])
@@ -510,7 +510,7 @@ def halve(K: Tensor) -> Tensor: # (B, 4)
     "The camera of a picture of half the size."
     return torch.cat([K[:, :2]/2, (K[:, 2:] + .5)/2 - .5], 1)
 
-
+# %% ../nbs/12_monodepth.ipynb #a36fad1a
 def depth_loss(
     disps: list,             # of (B, 1, h, w) inverse depth, finest first
     target: Tensor,          # (B, 3, H, W)
@@ -569,7 +569,7 @@ def _normal_equations(q, a, b, K, T, scale, stride, N, g):
         for n in range(m): N[m, n] = N[n, m]
     return total/max(count, 1)
 
-
+# %% ../nbs/12_monodepth.ipynb #eeb9899a
 @njit(cache=True, nogil=True, error_model='numpy')
 def _align(q, a, b, K, T, steps, stride):
     "Improve the motion T (3, 4) in place."

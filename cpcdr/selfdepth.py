@@ -213,7 +213,7 @@ def _lit(clip, i, target):
     if i == target or 1/JUMP < (a + 1)/(b + 1) < JUMP: return image
     return np.clip((image - a)*((db + 1)/(da + 1)) + b, 0, 255).astype(np.uint8)
 
-
+# %% ../nbs/15_selfdepth.ipynb #0f44197e
 def _zoomed(x, K, most, rng):
     "A random part of each triplet, enlarged to full size; the camera follows."
     B, H, W = x.shape[1], *x.shape[-2:]
@@ -304,7 +304,7 @@ def learning_rate(params, step: int) -> float:
     x = max(0, step - params.warmup) / max(1, params.steps - params.warmup)
     return params.lr * rise * (.01 + .99*(1 + math.cos(math.pi*min(1, x)))/2)
 
-
+# %% ../nbs/15_selfdepth.ipynb #fb780b14
 def learn_step(
     learner: Learner,
     batch: dict,      # from take_batch
@@ -334,7 +334,7 @@ def learn_step(
     learner.step += 1
     return dict(loss=float(loss.detach()), **{k: float(v) for k, v in parts.items()}, motion=float(far), gradient=float(length), fault=fault)
 
-
+# %% ../nbs/15_selfdepth.ipynb #7ee63005
 @torch.no_grad()
 def follow(mean, nets, slow: float):
     "Move the running mean a little towards the networks."
@@ -436,8 +436,7 @@ class Now:
     @property
     def steps(self): return self.learner.params.steps
 
-
-
+# %% ../nbs/15_selfdepth.ipynb #4dc7244b
 def run_steps(learner, clip, run, until: int, watch=None, quiet=False) -> str: # 'done' or 'diverged'
     "Learn until a step, with a log, checkpoints and an eye on NaN."
     p, rows, bad, began, before, now = learner.params, [], 0, time.time(), learner.seconds, Now(learner, [r for r in read_log(run) if r])
@@ -586,7 +585,7 @@ def predict(
     full = F.interpolate(torch.from_numpy(q)[None, None], frame.size[::-1], mode='bilinear', align_corners=False)[0, 0].numpy()
     return np.clip(full / model.scale, 1/65535, 1).astype(np.float32)
 
-
+# %% ../nbs/15_selfdepth.ipynb #80ad595e
 def predict_motion(
     model: DepthModel,
     a: Frame,          # one moment
