@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['warp', 'two_views', 'sphere_means', 'PicieParams', 'picie_loss', 'draw_images', 'features_of_both', 'find_clusters',
-           'train_picie', 'picie_step']
+           'finished_before', 'train_picie', 'picie_step']
 
 # %% ../nbs/43_picie.ipynb #616a1a02
 import json, time
@@ -136,6 +136,14 @@ def find_clusters(encoder, kept, step, params, picie, centres=None, dtype=torch.
         out.append((mu, many.sum()/(K*many.clamp_min(1).float())))
     return out
 
+# %% ../nbs/43_picie.ipynb #199f5ccf
+def finished_before(run, report): # -> the report of a finished training of the same kind, or None
+    "What `run` holds already; DataError if it was trained otherwise."
+    path, same = run/'report.json', lambda r: json.loads(json.dumps({k: r[k] for k in ('params', 'picie', 'frames')}))
+    if not path.is_file() or not (old := json.loads(path.read_text())).get('finished'): return None
+    if same(old) != same(report): raise DataError(run, 'was trained otherwise', 'give another folder')
+    return old
+
 # %% ../nbs/43_picie.ipynb #99aa7ebc
 def train_picie(
     frames,              # Folder, or a sequence of Frames; images alone are needed
@@ -147,9 +155,7 @@ def train_picie(
     "Train an encoder the PiCIE way; its prototypes are the clusters of the last round."
     params, run = TrainParams.choose(params).replace(regions='whole', mix=dict(depth_test=False)), Path(run)
     report = dict(command='picie', version=__version__, params=params.to_dict(), picie=picie.to_dict(), finished=False, frames=len(frames))
-    if (run/'report.json').is_file() and (old := json.loads((run/'report.json').read_text())).get('finished'):
-        if {k: old[k] for k in ('params', 'picie', 'frames')} != json.loads(json.dumps({k: report[k] for k in ('params', 'picie', 'frames')})): raise DataError(run, 'was trained otherwise', 'give another folder')
-        return old
+    if old := finished_before(run, report): return old
     kept, device = KeptFrames(frames, range(len(frames)), params), pick_device(params.device)
     encoder = Encoder(params.encoder, params.seed).to(device).to(memory_format=torch.channels_last if params.channels_last else torch.contiguous_format)
     dtype, optimiser, steps = pick_precision(params.precision, device), make_optimiser(encoder, params), params.steps or params.epochs*len(frames)//params.mix.images

@@ -1,5 +1,6 @@
 "cpcdr depth and cpcdr frames, as somebody types them: four ways to one folder, films, and every wrong input in one line."
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -8,6 +9,7 @@ import time
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from cpcdr import cli, cli_depth
@@ -327,7 +329,8 @@ def test_monodepth_killed_goes_on_to_the_same(film, tmp_path, toml):
     assert here('frames', film, frames, '--skip-still', '--fov', 60) == 0
     assert here('depth', frames, tmp_path / 'straight', '--source', 'monodepth', '--preset', toml) == 0
     words = ['depth', frames, tmp_path / 'out', '--source', 'monodepth', '--preset', toml, '--run', run]
-    process = subprocess.Popen([*COMMAND, *map(str, words)], stderr=subprocess.PIPE, stdout=subprocess.PIPE)
+    alike = {**os.environ, 'OMP_NUM_THREADS': str(torch.get_num_threads())} # another number of threads adds up in another order
+    process = subprocess.Popen([*COMMAND, *map(str, words)], env=alike, stderr=subprocess.PIPE, stdout=subprocess.PIPE)
     until = time.time() + 120
     while process.poll() is None and time.time() < until and not list(run.glob('checkpoints/0*')): time.sleep(.02)
     process.send_signal(signal.SIGKILL)
