@@ -273,7 +273,7 @@ class Params:
     def preset(cls, name: str):
         "The preset of that name."
         if name not in cls.PRESETS: raise ValueError(f'preset: expected one of {", ".join(cls.PRESETS)}, got {name!r}')
-        return cls(**cls.PRESETS[name])
+        return cls().replace(**cls.PRESETS[name])
 
     @classmethod
     def choose(cls, what):

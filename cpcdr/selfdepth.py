@@ -7,9 +7,9 @@ __all__ = ['CUT', 'STILL', 'JUMP', 'NETS', 'LOG_EVERY', 'FAULTS', 'CAMERA_HEIGHT
            'likeness', 'Clip', 'net_size', 'camera_of', 'shrink', 'read_clip', 'find_triplets', 'take_batch',
            'make_nets', 'use_bfloat16', 'run_nets', 'source_motions', 'hold_scale', 'learn_motion', 'Learner',
            'learning_rate', 'learn_step', 'follow', 'learner_tensors', 'restore_learner', 'save_tensors',
-           'load_tensors', 'checkpoints', 'save_checkpoint', 'start_run', 'read_log', 'Now', 'run_steps', 'collapsed',
-           'look', 'infer', 'ground_height', 'fit', 'export_model', 'write_report', 'DepthModel', 'load_depth',
-           'predict', 'predict_motion']
+           'load_tensors', 'checkpoints', 'save_checkpoint', 'start_run', 'Now', 'run_steps', 'collapsed', 'look',
+           'infer', 'ground_height', 'fit', 'export_model', 'write_report', 'DepthModel', 'load_depth', 'predict',
+           'predict_motion']
 
 # %% ../nbs/15_selfdepth.ipynb #60bac87b
 import copy, json, math, re, time
@@ -21,9 +21,10 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 from . import __version__
-from .core import DataError, Params, atomic_path, fingerprint, make_rng, param, pick_device, progress, write_bytes, write_json, write_text
+from .core import DataError, Params, atomic_path, fingerprint, make_rng, param, pick_device, progress, write_bytes, write_json
 from .frame import Camera, Frame, colour_disp
 from .data import Folder, open_folder
+from .checkpoints import add_to_log, cut_log, read_log
 from .monodepth import DepthNet, PoseNet, below_ground, camera_row, depth_loss, ground_first, invert_motion, motion_matrix, motion_numbers, ray_map, refine_motion
 
 # %% ../nbs/15_selfdepth.ipynb #cd0516c5
@@ -402,7 +403,7 @@ def start_run(run, params, clip, resume: bool, start=None) -> Learner:
         known = json.loads((run/'run.json').read_text())['mark'] if (run/'run.json').is_file() else None
         if known != mark: raise DataError(run, 'was trained with other settings or another video', 'name another folder, or give the same settings and data')
         learner.restore(*load_tensors(there[-1]))
-        _cut_log(run/'log.jsonl', learner.step)
+        cut_log(run, learner.step)
         return learner
     params.save(run/'config.toml')
     write_json(run/'run.json', dict(mark=mark, version=__version__))
@@ -410,17 +411,7 @@ def start_run(run, params, clip, resume: bool, start=None) -> Learner:
     return learner
 
 
-def _cut_log(path, step):
-    "Lines after the step are of a future that did not happen."
-    if path.is_file(): write_text(path, ''.join(l + '\n' for l in path.read_text().splitlines() if l.endswith('}') and json.loads(l)['step'] <= step))
-
 # %% ../nbs/15_selfdepth.ipynb #6daebcd3
-def read_log(run) -> list: # of dicts, one a line; [{}] where there is none
-    "RUN/log.jsonl."
-    path = Path(run)/'log.jsonl'
-    return [json.loads(l) for l in path.read_text().splitlines() if l.endswith('}')] if path.is_file() else [{}]
-
-
 LOG_EVERY, FAULTS = 10, 5   # steps in a line of the log; steps with NaN in a row that end a run
 
 
@@ -439,7 +430,7 @@ class Now:
 # %% ../nbs/15_selfdepth.ipynb #4dc7244b
 def run_steps(learner, clip, run, until: int, watch=None, quiet=False) -> str: # 'done' or 'diverged'
     "Learn until a step, with a log, checkpoints and an eye on NaN."
-    p, rows, bad, began, before, now = learner.params, [], 0, time.time(), learner.seconds, Now(learner, [r for r in read_log(run) if r])
+    p, rows, bad, began, before, now = learner.params, [], 0, time.time(), learner.seconds, Now(learner, read_log(run))
     bar = progress(range(learner.step, until), 'depth', unit='step', total=p.steps, initial=learner.step, disable=quiet)
     for step in bar:
         rows.append(learner.learn(take_batch(clip, step)))
@@ -449,7 +440,7 @@ def run_steps(learner, clip, run, until: int, watch=None, quiet=False) -> str: #
         if learner.step % LOG_EVERY == 0 or learner.step == until:
             row = {k: float(np.mean([r[k] for r in rows])) for k in rows[0]}
             row, rows = dict(step=learner.step, seconds=round(learner.seconds, 2), **{k: float(f'{v:.5g}') for k, v in row.items()}), []
-            with open(Path(run)/'log.jsonl', 'a') as f: f.write(json.dumps(row) + '\n')
+            add_to_log(run, row)
             bar.set_postfix(loss=f'{row["loss"]:.4f}', kept=f'{row["kept"]:.2f}')
             now.log.append(row)
             if watch: watch(now)
@@ -545,7 +536,7 @@ def export_model(learner, clip, run) -> float: # metres in a unit of the network
 
 def write_report(learner, clip, run, state, scale) -> dict:
     "RUN/report.json."
-    log = read_log(run)
+    log = read_log(run) or [{}]
     state = 'stopped' if state == 'done' and learner.step < learner.params.steps else state
     report = dict(status=state, step=learner.step, steps=learner.params.steps, seconds=round(learner.seconds, 1), frames=len(clip.frames), drives=len(clip.runs),
                   triplets=len(clip.triplets), size=list(clip.size), loss_first=log[0].get('loss'), loss_last=log[-1].get('loss'), kept=log[-1].get('kept'), metres_per_unit=scale,

@@ -41,11 +41,6 @@ class Recipe(Params):
     @classmethod
     def fields(cls): return [FieldInfo(f.name, f.default, type(f.default), **f.metadata) for f in dataclasses.fields(cls) if f.metadata]
 
-    @classmethod
-    def preset(cls, name):
-        if name not in cls.PRESETS: raise ValueError(f'preset: expected one of {", ".join(cls.PRESETS)}, got {name!r}')
-        return cls().replace(**cls.PRESETS[name])
-
     def replace(self, **changes): return replace_parts(self, changes)
     def to_toml(self): return recipe_to_toml(self)
 
