@@ -320,5 +320,6 @@ def interrupt(*_): raise KeyboardInterrupt
 
 def main() -> int: # exit code
     "The command `cpcdr`."
+    import cpcdr.ablation # adds `ablation`, which is made of the other commands
     signal.signal(signal.SIGTERM, interrupt)
     return run_command(sys.argv[1:])

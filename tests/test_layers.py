@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 MODULES = sorted(p for p in (ROOT / 'cpcdr').glob('*.py') if not p.stem.startswith('_'))
 SCREEN = {'matplotlib', 'plotly', 'ipywidgets', 'anywidget', 'IPython', 'ipyevents', 'dash', 'voila'}
-SCREEN_MODULES = {'show', 'widgets', 'mixwidgets', 'featureview'}
+SCREEN_MODULES = {'show', 'widgets', 'mixwidgets', 'featureview', 'ablation'}
 TORCH_MODULES = {'checkpoints', 'encoder', 'contrast', 'training', 'picie', 'segment', 'monodepth', 'selfdepth'}  # what others import only inside functions
 HEAVY = SCREEN | {'torch', 'open3d', 'skimage', 'sklearn', 'cv2', 'kornia', 'transformers', 'infomap', 'av', 'nbdev', 'fastcore'}
 

@@ -1,0 +1,121 @@
+"The study goes on where it was stopped, changes one thing at a time, and counts right."
+import json
+
+import numpy as np
+import pytest
+
+from cpcdr import ablation
+from cpcdr.ablation import ARMS, AblationParams, AblationWork, Arm, chosen, column, gap, gather, make_run, overlays_of, table_picture, table_text
+from cpcdr.command import WrongWords, run_command
+from cpcdr.data import open_folder
+
+WORDS = ['--preset', 'tiny', '--steps', '2', '--jobs', '1']
+
+
+@pytest.fixture(scope='module')
+def out(tmp_path_factory):
+    "A study of two arms and one seed."
+    out = tmp_path_factory.mktemp('study')
+    assert run_command(['ablation', str(out), '--arms', 'random,noisy', '--seeds', '1', *WORDS]) == 0
+    return out
+
+
+def times(out): return {p: p.stat().st_mtime_ns for p in out.rglob('*') if p.is_file() and p.name not in ('report.json', 'ablation.json', 'ablation.md', 'ablation.png')}
+
+
+def test_a_second_call_makes_nothing_again_and_more_seeds_make_only_themselves(out):
+    before = times(out)
+    assert run_command(['ablation', str(out), '--arms', 'random,noisy', '--seeds', '1', *WORDS]) == 0
+    assert times(out) == before
+    assert run_command(['ablation', str(out), '--arms', 'random', '--seeds', '2', *WORDS]) == 0
+    after = times(out)
+    assert {p: after[p] for p in before} == before
+    assert {p.relative_to(out).parts[:2] for p in after.keys() - before.keys()} == {('runs', 'random-1')}
+    study = json.loads((out/'ablation.json').read_text())
+    assert [(r['arm'], r['seed']) for r in study['runs']] == [('random', 0), ('random', 1), ('noisy', 0)]
+
+
+def test_another_budget_is_refused(out, capfd):
+    assert run_command(['ablation', str(out), '--arms', 'random', '--preset', 'tiny', '--steps', '3', '--jobs', '1']) == 1
+    assert 'params.steps 2, now 3' in capfd.readouterr().err
+
+
+def test_scores_that_are_lost_are_made_again_the_same_from_the_weights(out):
+    work, name = AblationWork(out, AblationParams.preset('tiny').replace(steps=2), ('noisy',), 1), 'noisy-0'
+    old = json.loads(work.file(name).read_text())
+    weights = (out/'runs'/name/'model.safetensors').stat().st_mtime_ns
+    work.file(name).unlink()
+    assert make_run(work, name) == old == json.loads(work.file(name).read_text())
+    assert (out/'runs'/name/'model.safetensors').stat().st_mtime_ns == weights
+
+
+def test_one_broken_run_is_one_line_and_the_others_go_on(out, monkeypatch, capfd):
+    train = ablation.train_arm
+    def breaks(out, arm, *rest):
+        if arm.train == 'flat': raise ablation.DataError('flat', 'broke', 'mend it')
+        return train(out, arm, *rest)
+    monkeypatch.setattr(ablation, 'train_arm', breaks)
+    assert run_command(['ablation', str(out), '--arms', 'flat,picie', '--seeds', '1', *WORDS]) == 1
+    assert 'cpcdr: flat: broke; mend it' in capfd.readouterr().err
+    assert {r['arm'] for r in json.loads((out/'ablation.json').read_text())['runs']} == {'random', 'noisy', 'picie'}
+
+
+def test_noisy_depth_is_laid_over_the_streets_and_has_holes(out):
+    exact, noisy = open_folder(out/'train'), open_folder(out/'train', overlays_of(out, ARMS['noisy']))
+    a, b = (f.frame(exact.names[0], {'disp'}).disp for f in (exact, noisy))
+    assert (a > 0).all() and .01 < (b == 0).mean() < .6
+    assert 0 < np.median(abs(a - b)[b > 0] / a[b > 0]) < .3
+
+
+def test_arms_differ_from_the_full_method_in_what_they_say():
+    from cpcdr.batch import differences
+    from cpcdr.training import ARMS as CHANGES, TrainParams
+    full = TrainParams.preset('cpu').replace(**CHANGES['full']).to_dict()
+    changed = {k: {d.split()[0] for d in differences(full, TrainParams.preset('cpu').replace(**CHANGES[a.train]).to_dict())} for k, a in ARMS.items() if a.train != 'picie'}
+    assert changed['full'] == changed['noisy'] == changed['video'] == changed['paper'] == set()
+    assert changed['regions'] == {'mix.first', 'mix.second'}
+    assert changed['flat'] == {'mix.move', 'mix.depth_test'}
+    assert changed['random'] - changed['pixels'] == {'steps', 'epochs'} - ({'epochs'} if full['epochs'] == 0 else set())
+    assert [k for k, a in ARMS.items() if (a.depth, a.regions) != ('exact', 'street')] == ['noisy', 'video', 'paper']
+
+
+def test_every_arm_is_clustered_on_the_same_regions(out, monkeypatch):
+    taught = []
+    monkeypatch.setattr(ablation, 'train_arm', lambda *_: dict(steps=0, seconds=0))
+    monkeypatch.setattr(ablation, 'score_run', lambda run, data, teach: taught.append(teach.frame(teach.names[0], {'regions'}).regions) or {})
+    work = AblationWork(out, AblationParams.preset('tiny').replace(steps=2), ('full', 'noisy', 'paper'), 1, on='val')
+    for name in work.names: make_run(work, name); work.file(name).unlink()
+    assert len(taught) == 3 and all(np.array_equal(t, taught[0]) for t in taught)
+
+
+@pytest.fixture
+def study():
+    "Scores made up so that means and gaps are known."
+    score = lambda x: {p: dict(miou=x + k/100, pixel_accuracy=.5) for k, p in enumerate(ablation.PROTOCOLS)}
+    runs = [dict(arm='pixels', seed=s, **score(.10 + s/100)) for s in range(3)] + [dict(arm='full', seed=s, **score(.15 + s/100)) for s in range(3)]
+    return dict(runs=runs, rivals={'k-means on colour + (|x|, y)': dict(miou=.1, each=[.09, .11]), 'regions of colour, best linkage': dict(miou=.12, each=[.12])})
+
+
+def test_gaps_and_tables_count_right(study):
+    np.testing.assert_allclose(column(study, 'full', 'prototypes'), [15, 16, 17])
+    np.testing.assert_allclose(gap(study, 'probe'), (5, 3))
+    assert np.isnan(gap(study, 'probe', 'video')).all()
+    lines = table_text(study).splitlines()
+    assert '| two views of each pixel | 3 | 11.0 (10.0–12.0) | 12.0 (11.0–13.0) | 13.0 (12.0–14.0) | 14.0 (13.0–15.0) |' in lines
+    assert r'| k-means on colour + (\|x\|, y) | 2 | 10.0 (9.0–11.0) | – | – | – |' in lines
+    assert '| regions of colour, best linkage | 1 | – | 12.0 | – | – |' in lines
+    assert 'Full over two views, linear probe: +5.0, and +3.0 between the nearest seeds.' in lines
+    assert not any('learned from video' in l for l in lines)
+
+
+def test_the_picture_shows_every_seed(study):
+    axes = table_picture(study).axes
+    assert len(axes) == 3 and [t.get_text() for t in axes[0].get_yticklabels()] == [ARMS[a].words for a in ('pixels', 'full')]
+    assert sorted(x for line in axes[0].lines if len(line.get_xdata()) == 3 for x in line.get_xdata()) == pytest.approx([10, 11, 12, 15, 16, 17])
+
+
+def test_words_that_mean_nothing_are_refused_and_video_needs_weights(capfd):
+    with pytest.raises(WrongWords, match="'ful' is none of random"): chosen('full,ful', None)
+    assert 'video' not in chosen('', None) and 'depth-weights' in capfd.readouterr().err
+    assert chosen('video, full', 'run') == ('video', 'full')
+    assert Arm('x').depth == 'exact'
