@@ -275,60 +275,67 @@ def smoothness(
     return sum((step(d, axis) * torch.exp(-step(image, axis).mean(1, keepdim=True))).mean() for axis in (2, 3))
 
 # %% ../nbs/12_monodepth.ipynb #3c572e89
-@njit(cache=True, nogil=True, error_model='numpy')
-def _fetch(q, T, K, source, out, place, inside):
-    "Fill `out` (3, H, W) with the source as seen from the target; `place` are columns and rows."
+# a*b + c in one go, sums in any order: quicker, and the same on every run
+_QUICK = dict(cache=True, nogil=True, error_model='numpy', fastmath={'contract', 'reassoc'})
+
+@njit(**_QUICK)
+def _places(q, T, K, v, a, b, inside):
+    "Columns `a` and rows `b` in the source of the pixels in row `v`, and whether they are in the picture."
     (H, W), one, zero, tiny = q.shape, np.float32(1), np.float32(0), np.float32(1e-4)
-    right, low, ix, iy = np.float32(W - 1), np.float32(H - 1), one/K[0], one/K[1]
-    for v in range(H):
-        y = (np.float32(v) - K[3])*iy
-        X0, Y0, Z0 = T[0, 1]*y + T[0, 2], T[1, 1]*y + T[1, 2], T[2, 1]*y + T[2, 2]
-        for u in range(W):
-            x, k = (np.float32(u) - K[2])*ix, q[v, u]
-            z = T[2, 0]*x + Z0 + T[2, 3]*k
-            part = one/max(z, tiny)
-            a, b = K[0]*(T[0, 0]*x + X0 + T[0, 3]*k)*part + K[2], K[1]*(T[1, 0]*x + Y0 + T[1, 3]*k)*part + K[3]
-            inside[v, u] = z > tiny and a >= zero and a <= right and b >= zero and b <= low
-            place[0, v, u], place[1, v, u] = a, b
-            a, b = min(max(a, zero), right), min(max(b, zero), low)
-            i, j = min(int(a), W - 2), min(int(b), H - 2)
-            a, b = a - np.float32(i), b - np.float32(j)
-            w11 = a*b
-            w10, w01 = b - w11, a - w11
-            w00 = one - a - w10
-            for c in range(3): out[c, v, u] = source[c, j, i]*w00 + source[c, j, i + 1]*w01 + source[c, j + 1, i]*w10 + source[c, j + 1, i + 1]*w11
+    right, low, ix, y = np.float32(W - 1), np.float32(H - 1), one/K[0], (np.float32(v) - K[3])/K[1]
+    X, Y, Z = T[0, 1]*y + T[0, 2], T[1, 1]*y + T[1, 2], T[2, 1]*y + T[2, 2]
+    for u in range(W):
+        x, k = (np.float32(u) - K[2])*ix, q[v, u]
+        z = T[2, 0]*x + Z + T[2, 3]*k
+        part = one/max(z, tiny)
+        a[u] = K[0]*(T[0, 0]*x + X + T[0, 3]*k)*part + K[2]
+        b[u] = K[1]*(T[1, 0]*x + Y + T[1, 3]*k)*part + K[3]
+        inside[v, u] = (z > tiny) & (a[u] >= zero) & (a[u] <= right) & (b[u] >= zero) & (b[u] <= low)
 
 # %% ../nbs/12_monodepth.ipynb #9be1008b
-@njit(cache=True, nogil=True, error_model='numpy')
-def _fetch_back(q, T, K, source, g, place, gq, gT):
-    "From the gradient of the fetched picture to that of disparity (added) and motion (3, 4)."
-    (H, W), one, zero, tiny = q.shape, np.float32(1), np.float32(0), np.float32(1e-4)
-    right, low, ix, iy, sums = np.float32(W - 1), np.float32(H - 1), one/K[0], one/K[1], np.zeros(12)
+@njit(**_QUICK)
+def _fetch(q, T, K, source, out, slope, inside):
+    "Fill `out` (3, H, W) with the source as seen from the target, `slope` (6, H, W) with its steps along columns, then rows."
+    (H, W), zero = q.shape, np.float32(0)
+    right, low, a, b = np.float32(W - 1), np.float32(H - 1), np.empty(W, np.float32), np.empty(W, np.float32)
     for v in range(H):
-        y = (np.float32(v) - K[3])*iy
+        _places(q, T, K, v, a, b, inside)
         for u in range(W):
-            if g[0, v, u] == 0 and g[1, v, u] == 0 and g[2, v, u] == 0: continue
-            x, a, b, k = (np.float32(u) - K[2])*ix, place[0, v, u], place[1, v, u], q[v, u]
-            z = T[2, 0]*x + T[2, 1]*y + T[2, 2] + T[2, 3]*k
-            if not z > tiny: continue
-            ca, cb, da, db = min(max(a, zero), right), min(max(b, zero), low), zero, zero
-            i, j = min(int(ca), W - 2), min(int(cb), H - 2)
+            ca, cb = min(max(a[u], zero), right), min(max(b[u], zero), low)
+            i, j = max(0, min(int(ca), W - 2)), max(0, min(int(cb), H - 2))
             fa, fb = ca - np.float32(i), cb - np.float32(j)
+            free_a, free_b = np.float32(ca == a[u]), np.float32(cb == b[u])  # outside, the border's colour does not change
             for c in range(3):
                 p, r, s, t = source[c, j, i], source[c, j, i + 1], source[c, j + 1, i], source[c, j + 1, i + 1]
-                turn = p - r - s + t
-                da += g[c, v, u]*(r - p + turn*fb)
-                db += g[c, v, u]*(s - p + turn*fa)
-            da, db, part = da*np.float32(a == ca), db*np.float32(b == cb), one/z   # outside, the border's colour does not change
-            dx, dy, dz = da*K[0]*part, db*K[1]*part, -(da*(a - K[2]) + db*(b - K[3]))*part
-            gq[v, u] += dx*T[0, 3] + dy*T[1, 3] + dz*T[2, 3]
-            sums[0] += dx*x; sums[1] += dx*y; sums[2] += dx; sums[3] += dx*k
-            sums[4] += dy*x; sums[5] += dy*y; sums[6] += dy; sums[7] += dy*k
-            sums[8] += dz*x; sums[9] += dz*y; sums[10] += dz; sums[11] += dz*k
-    for m in range(12): gT[m//4, m % 4] += sums[m]
+                across, down, turn = r - p, s - p, t - s - r + p
+                out[c, v, u] = p + across*fa + (down + turn*fa)*fb
+                slope[c, v, u], slope[3 + c, v, u] = (across + turn*fb)*free_a, (down + turn*fa)*free_b
 
 # %% ../nbs/12_monodepth.ipynb #4438ac45
-@njit(cache=True, nogil=True, error_model='numpy')
+@njit(**_QUICK)
+def _fetch_back(q, T, K, slope, g, gq, gT):
+    "From the gradient of the fetched picture to that of disparity and of motion (3, 4), both added."
+    (H, W), one, zero, tiny, ix = q.shape, np.float32(1), np.float32(0), np.float32(1e-4), np.float32(1)/K[0]
+    rows = np.empty((3, W), np.float32)      # with respect to R [x, y, 1] + t/z
+    for v in range(H):
+        y = (np.float32(v) - K[3])/K[1]
+        X, Y, Z = T[0, 1]*y + T[0, 2], T[1, 1]*y + T[1, 2], T[2, 1]*y + T[2, 2]
+        for u in range(W):
+            x, k = (np.float32(u) - K[2])*ix, q[v, u]
+            z = T[2, 0]*x + Z + T[2, 3]*k
+            part = one/z if z > tiny else zero
+            dx = (g[0, v, u]*slope[0, v, u] + g[1, v, u]*slope[1, v, u] + g[2, v, u]*slope[2, v, u])*K[0]*part
+            dy = (g[0, v, u]*slope[3, v, u] + g[1, v, u]*slope[4, v, u] + g[2, v, u]*slope[5, v, u])*K[1]*part
+            dz = -(dx*(T[0, 0]*x + X + T[0, 3]*k) + dy*(T[1, 0]*x + Y + T[1, 3]*k))*part
+            gq[v, u] += dx*T[0, 3] + dy*T[1, 3] + dz*T[2, 3]
+            rows[0, u], rows[1, u], rows[2, u] = dx, dy, dz
+        for m in range(3):
+            plain, along, near = 0., 0., 0.
+            for u in range(W): plain += rows[m, u]; along += rows[m, u]*np.float32(u); near += rows[m, u]*q[v, u]
+            gT[m, 0] += (along - plain*K[2])*ix; gT[m, 1] += plain*y; gT[m, 2] += plain; gT[m, 3] += near
+
+# %% ../nbs/12_monodepth.ipynb #6818d00a
+@njit(**_QUICK)
 def _columns(x, y, v, sx, sxx, sxy):
     "Sums of three rows: x, x*x, x*y."
     for u in range(x.shape[1]):
@@ -336,7 +343,7 @@ def _columns(x, y, v, sx, sxx, sxy):
         sx[u], sxx[u], sxy[u] = a + b + c, a*a + b*b + c*c, a*y[v, u] + b*y[v + 1, u] + c*y[v + 2, u]
 
 
-@njit(cache=True, nogil=True, error_model='numpy')
+@njit(**_QUICK)
 def _means(y, mean, square):
     "Box means (N, H-2, W-2) of y (N, H, W) and of its square."
     (N, H, W), ninth = y.shape, np.float32(1/9)
@@ -347,85 +354,101 @@ def _means(y, mean, square):
             for u in range(W - 2): mean[n, v, u], square[n, v, u] = (s[u] + s[u + 1] + s[u + 2])*ninth, (ss[u] + ss[u + 1] + ss[u + 2])*ninth
 
 
-@njit(cache=True, nogil=True, error_model='numpy')
-def _compare(x, y, mean, square, alpha, out):
-    "Photometric error (H-2, W-2) of pictures (3, H, W); `mean` and `square` are box means of y and y*y."
-    (C, H, W), ninth, one, two = x.shape, np.float32(1/9), np.float32(1), np.float32(2)
-    c1, c2, share, rest = np.float32(1e-4), np.float32(9e-4), np.float32(alpha/2/C), np.float32((1 - alpha)/C)
-    sx, sxx, sxy = np.empty(W, np.float32), np.empty(W, np.float32), np.empty(W, np.float32)
-    for v in range(H - 2):
-        for u in range(W - 2): out[v, u] = 0
-        for c in range(C):
-            _columns(x[c], y[c], v, sx, sxx, sxy)
-            for u in range(W - 2):
-                a, b = (sx[u] + sx[u + 1] + sx[u + 2])*ninth, mean[c, v, u]
-                ab, aabb = a*b, a*a + b*b
-                co, va = (sxy[u] + sxy[u + 1] + sxy[u + 2])*ninth - ab, (sxx[u] + sxx[u + 1] + sxx[u + 2])*ninth + square[c, v, u] - aabb
-                s = (two*ab + c1)*(two*co + c2) / ((aabb + c1)*(va + c2))
-                out[v, u] += share*(one - s) + rest*abs(x[c, v + 1, u + 1] - y[c, v + 1, u + 1])
-
-# %% ../nbs/12_monodepth.ipynb #6818d00a
-@njit(cache=True, nogil=True, error_model='numpy')
-def _compare_back(x, y, mean, square, alpha, weight, g):
-    "Add to `g` (3, H, W) the gradient of sum(weight * error) with respect to x."
-    (C, H, W), ninth, two = x.shape, np.float32(1/9), np.float32(2)
-    c1, c2, share, rest = np.float32(1e-4), np.float32(9e-4), np.float32(-alpha/2/C/9), np.float32((1 - alpha)/C)
-    sx, sxx, sxy = np.empty(W, np.float32), np.empty(W, np.float32), np.empty(W, np.float32)
-    g1, g2, g3 = np.zeros(W + 2, np.float32), np.zeros(W + 2, np.float32), np.zeros(W + 2, np.float32)
-    for v in range(H - 2):
-        for c in range(C):
-            _columns(x[c], y[c], v, sx, sxx, sxy)
-            for u in range(W - 2):
-                a, b, w = (sx[u] + sx[u + 1] + sx[u + 2])*ninth, mean[c, v, u], weight[v, u]
-                ab, aabb = a*b, a*a + b*b
-                co, va = (sxy[u] + sxy[u + 1] + sxy[u + 2])*ninth - ab, (sxx[u] + sxx[u + 1] + sxx[u + 2])*ninth + square[c, v, u] - aabb
-                n1, n2, d1, d2 = two*ab + c1, two*co + c2, aabb + c1, va + c2
-                d = share*w/(d1*d2)
-                s = n1*n2*d
-                g1[u + 2], g2[u + 2], g3[u + 2] = two*(b*(n2 - n1)*d - a*s/d1 + a*s/d2), -two*s/d2, two*n1*d
-            for u in range(W):
-                p, r, t = g1[u] + g1[u + 1] + g1[u + 2], g2[u] + g2[u + 1] + g2[u + 2], g3[u] + g3[u + 1] + g3[u + 2]
-                g[c, v, u] += p + r*x[c, v, u] + t*y[c, v, u]
-                g[c, v + 1, u] += p + r*x[c, v + 1, u] + t*y[c, v + 1, u]
-                g[c, v + 2, u] += p + r*x[c, v + 2, u] + t*y[c, v + 2, u]
-            for u in range(W - 2):
-                d = x[c, v + 1, u + 1] - y[c, v + 1, u + 1]
-                g[c, v + 1, u + 1] += rest*weight[v, u]*(np.float32(d > 0) - np.float32(d < 0))
+@njit(**_QUICK)
+def _window(sx, sxx, sxy, mean, square, u):
+    "Of one window: the means of x and y, and the factors of the similarity, two above the line and two below."
+    ninth, two, c1, c2 = np.float32(1/9), np.float32(2), np.float32(1e-4), np.float32(9e-4)
+    a, b = (sx[u] + sx[u + 1] + sx[u + 2])*ninth, mean[u]
+    ab, aabb = a*b, a*a + b*b
+    co, va = (sxy[u] + sxy[u + 1] + sxy[u + 2])*ninth - ab, (sxx[u] + sxx[u + 1] + sxx[u + 2])*ninth + square[u] - aabb
+    return a, b, two*ab + c1, two*co + c2, aabb + c1, va + c2
 
 # %% ../nbs/12_monodepth.ipynb #acf9b24b
-@njit(cache=True, nogil=True, error_model='numpy')
-def _teach(q, T, K, target, mean, square, sources, standing, limit, alpha, gq, gT):
-    "One picture: sum of the least errors, pixels that taught, and the gradients of the sum."
-    S, (H, W) = len(sources), q.shape
-    fetched, place, inside = np.empty((S, 3, H, W), np.float32), np.empty((S, 2, H, W), np.float32), np.empty((S, H, W), np.bool_)
+@njit(**_QUICK)
+def _add_error(sx, sxx, sxy, mean, square, x, y, share, rest, out):
+    "Add one channel's part of the error to a row."
+    for u in range(len(out)):
+        _, _, n1, n2, d1, d2 = _window(sx, sxx, sxy, mean, square, u)
+        out[u] += share*(np.float32(1) - n1*n2/(d1*d2)) + rest*abs(x[u + 1] - y[u + 1])
+
+
+@njit(**_QUICK)
+def _compare(x, y, mean, square, alpha, out):
+    "Photometric error (H-2, W-2) of pictures (3, H, W); `mean` and `square` are box means of y and y*y."
+    (C, H, W), share, rest = x.shape, np.float32(alpha/2/len(x)), np.float32((1 - alpha)/len(x))
+    sx, sxx, sxy = np.empty(W, np.float32), np.empty(W, np.float32), np.empty(W, np.float32)
+    out[:] = 0
+    for v in range(H - 2):
+        for c in range(C):
+            _columns(x[c], y[c], v, sx, sxx, sxy)
+            _add_error(sx, sxx, sxy, mean[c, v], square[c, v], x[c, v + 1], y[c, v + 1], share, rest, out[v])
+
+# %% ../nbs/12_monodepth.ipynb #500a7173
+@njit(**_QUICK)
+def _slopes(sx, sxx, sxy, mean, square, weight, share, g1, g2, g3):
+    "How the error of each window changes with the sums of x, x*x and x*y."
+    for u in range(len(weight)):
+        a, b, n1, n2, d1, d2 = _window(sx, sxx, sxy, mean, square, u)
+        part = np.float32(1)/(d1*d2)
+        d = share*weight[u]*part
+        s = n1*n2*d*part
+        g1[u + 2], g2[u + 2], g3[u + 2] = np.float32(2)*(b*(n2 - n1)*d + a*s*(d1 - d2)), np.float32(-2)*s*d1, np.float32(2)*n1*d
+
+
+@njit(**_QUICK)
+def _spread(g1, g2, g3, x, y, g):
+    "Every pixel of a row takes from the three windows above it."
+    for u in range(len(g)):
+        g[u] += g1[u] + g1[u + 1] + g1[u + 2] + (g2[u] + g2[u + 1] + g2[u + 2])*x[u] + (g3[u] + g3[u + 1] + g3[u + 2])*y[u]
+
+
+@njit(**_QUICK)
+def _compare_back(x, y, mean, square, alpha, weight, g):
+    "Add to `g` (3, H, W) the gradient of sum(weight * error) with respect to x."
+    (C, H, W), share, rest = x.shape, np.float32(-alpha/2/9/len(x)), np.float32((1 - alpha)/len(x))
+    sx, sxx, sxy = np.empty(W, np.float32), np.empty(W, np.float32), np.empty(W, np.float32)
+    g1, g2, g3 = np.zeros(W + 2, np.float32), np.zeros(W + 2, np.float32), np.zeros(W + 2, np.float32)
+    for c in range(C):
+        for v in range(H - 2):
+            _columns(x[c], y[c], v, sx, sxx, sxy)
+            _slopes(sx, sxx, sxy, mean[c, v], square[c, v], weight[v], share, g1, g2, g3)
+            for k in range(v, v + 3): _spread(g1, g2, g3, x[c, k], y[c, k], g[c, k])
+            for u in range(W - 2): g[c, v + 1, u + 1] += rest*weight[v, u]*np.sign(x[c, v + 1, u + 1] - y[c, v + 1, u + 1])
+
+# %% ../nbs/12_monodepth.ipynb #748d6333
+@njit(**_QUICK)
+def _teach(b, q, T, K, target, mean, square, sources, standing, limit, alpha, gq, gT):
+    "Picture `b` of a batch: sum of the least errors, pixels that taught, and the gradients of the sum."
+    S, (H, W) = len(sources), q.shape[1:]
+    fetched, slope, inside = np.empty((S, 3, H, W), np.float32), np.empty((S, 6, H, W), np.float32), np.empty((S, H, W), np.bool_)
     errors, weight, total, count = np.empty((S, H - 2, W - 2), np.float32), np.zeros((S, H - 2, W - 2), np.float32), 0., 0
     for s in range(S):
-        _fetch(q, T[s], K, sources[s], fetched[s], place[s], inside[s])
-        _compare(fetched[s], target, mean, square, alpha, errors[s])
+        _fetch(q[b], T[s, b], K[b], sources[s, b], fetched[s], slope[s], inside[s])
+        _compare(fetched[s], target[b], mean[b], square[b], alpha, errors[s])
     for v in range(H):
         for u in range(W):
-            j, i, best, at = min(max(v - 1, 0), H - 3), min(max(u - 1, 0), W - 3), standing[v, u], -1
+            j, i, best, at = min(max(v - 1, 0), H - 3), min(max(u - 1, 0), W - 3), standing[b, v, u], -1
             for s in range(S):
                 if inside[s, v, u] and errors[s, j, i] < best: best, at = errors[s, j, i], s
             if at >= 0: weight[at, j, i] += 1; count += 1
             if best < limit: total += best
     for s in range(S):
         g = np.zeros((3, H, W), np.float32)
-        _compare_back(fetched[s], target, mean, square, alpha, weight[s], g)
-        _fetch_back(q, T[s], K, sources[s], g, place[s], gq, gT[s])
+        _compare_back(fetched[s], target[b], mean[b], square[b], alpha, weight[s], g)
+        _fetch_back(q[b], T[s, b], K[b], slope[s], g, gq[b], gT[s, b])
     return total, count
 
-# %% ../nbs/12_monodepth.ipynb #500a7173
+# %% ../nbs/12_monodepth.ipynb #a394f424
 class _Taught(torch.autograd.Function):
     "Mean of the least errors with its gradients, all computed on the way there."
     @staticmethod
     def forward(ctx, q, T, K, target, sources, standing, mean, square, alpha):
-        arrays = [np.ascontiguousarray(x.detach().numpy()) for x in (q[:, 0], T[:, :, :3].transpose(0, 1), K, target, mean, square, sources.transpose(0, 1), standing[:, 0])]
+        arrays = [np.ascontiguousarray(x.detach().numpy()) for x in (q[:, 0], T[:, :, :3], K, target, mean, square, sources, standing[:, 0])]
         gq, gT = np.zeros_like(arrays[0]), np.zeros(arrays[1].shape, np.float64)
-        one = lambda b: _teach(*(x[b] for x in arrays), FAULT/2, alpha, gq[b], gT[b])
+        one = lambda b: _teach(b, *arrays, FAULT/2, alpha, gq, gT)
         with ThreadPoolExecutor(torch.get_num_threads()) as pool: sums = np.array(list(pool.map(one, range(len(gq)))))
         back = torch.zeros_like(T)
-        back[:, :, :3] = torch.from_numpy(gT).float().transpose(0, 1)
+        back[:, :, :3] = torch.from_numpy(gT).float()
         ctx.save_for_backward(torch.from_numpy(gq)[:, None] / gq.size, back / gq.size)
         return torch.tensor(sums[:, 0].sum() / gq.size, dtype=torch.float32), torch.tensor(sums[:, 1].sum() / gq.size, dtype=torch.float32)
 
