@@ -197,13 +197,10 @@ def take_batch(
     orders = {e: make_rng(p.seed, 'order', int(e)).permutation(n) for e in np.unique(place // n)}
     rows = [clip.triplets[orders[e][k]] for e, k in zip(place // n, place % n)]
     rng = make_rng(p.seed, 'step', step)
-    x = torch.from_numpy(np.stack([[_lit(clip, i, row[0]) for i in row] for row in rows])).permute(1, 0, 4, 2, 3).contiguous() # (3, B, 3, H, W)
-    K = torch.stack([clip.K[row[0]] for row in rows])
-    x = x.float() / 255
-    if p.flip:
-        turn = torch.from_numpy(rng.random(B) < .5)
-        x = torch.where(turn.view(1, B, 1, 1, 1), x.flip(-1), x)
-        K = torch.where(turn[:, None] & (torch.arange(4) == 2), x.shape[-1] - 1 - K, K)
+    turn = rng.random(B) < .5 if p.flip else np.zeros(B, bool)
+    planes = [[_lit(clip, row[k], row[0])[:, ::-1 if t else 1].transpose(2, 0, 1) for row, t in zip(rows, turn)] for k in range(3)]
+    x, K = torch.from_numpy(np.stack(planes)).float() / 255, torch.stack([clip.K[row[0]] for row in rows])  # (3, B, 3, H, W)
+    K[turn, 2] = x.shape[-1] - 1 - K[turn, 2]
     if p.zoom > 1: x, K = _zoomed(x, K, p.zoom, rng)
     return dict(target=x[0], sources=x[1:], K=K, seen=_coloured(x, p.jitter, rng) if p.jitter else x)
 
@@ -292,7 +289,7 @@ class Learner:
         self.nets = self.nets.to(self.device, memory_format=torch.channels_last)
         self.mean = copy.deepcopy(self.nets).eval().requires_grad_(False)
         self.bf16 = use_bfloat16(params, self.device)
-        self.opt = torch.optim.AdamW(self.nets.parameters(), lr=params.lr, weight_decay=params.weight_decay, betas=(.9, .99), foreach=True)
+        self.opt = torch.optim.AdamW(self.nets.parameters(), lr=params.lr, weight_decay=params.weight_decay, betas=(.9, .99), fused=True)
 
     def learn(self, batch): return learn_step(self, batch)
     def tensors(self): return learner_tensors(self)
@@ -363,6 +360,8 @@ def restore_learner(learner, tensors: dict, about: dict) -> None:
     names = [n for n, _ in learner.nets.named_parameters()]
     state['state'] = {i: {k: opt[f'{n}.{k}'] for k in ('step', 'exp_avg', 'exp_avg_sq')} for i, n in enumerate(names) if f'{n}.step' in opt}
     learner.opt.load_state_dict(state)
+    for w, kept in learner.opt.state.items(): # in the weights' own layout: the fused optimiser walks through memory
+        for k in ('exp_avg', 'exp_avg_sq'): kept[k] = torch.empty_like(w).copy_(kept[k])
     learner.step, learner.seconds = about['step'], about['seconds']
 
 # %% ../nbs/15_selfdepth.ipynb #899a5112
@@ -409,6 +408,7 @@ def start_run(run, params, clip, resume: bool, start=None) -> Learner:
     write_json(run/'run.json', dict(mark=mark, version=__version__))
     (run/'log.jsonl').unlink(missing_ok=True)
     return learner
+
 
 
 # %% ../nbs/15_selfdepth.ipynb #6daebcd3
