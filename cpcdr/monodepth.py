@@ -439,6 +439,12 @@ def _teach(b, q, T, K, target, mean, square, sources, standing, limit, alpha, gq
     return total, count
 
 # %% ../nbs/12_monodepth.ipynb #a394f424
+def _each(work, n):
+    "Results of `work` for 0 to n-1, on as many threads as torch has."
+    if torch.get_num_threads() == 1: return list(map(work, range(n)))
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool: return list(pool.map(work, range(n)))
+
+
 class _Taught(torch.autograd.Function):
     "Mean of the least errors with its gradients, all computed on the way there."
     @staticmethod
@@ -446,7 +452,7 @@ class _Taught(torch.autograd.Function):
         arrays = [np.ascontiguousarray(x.detach().numpy()) for x in (q[:, 0], T[:, :, :3], K, target, mean, square, sources, standing[:, 0])]
         gq, gT = np.zeros_like(arrays[0]), np.zeros(arrays[1].shape, np.float64)
         one = lambda b: _teach(b, *arrays, FAULT/2, alpha, gq, gT)
-        with ThreadPoolExecutor(torch.get_num_threads()) as pool: sums = np.array(list(pool.map(one, range(len(gq)))))
+        sums = np.array(_each(one, len(gq)))
         back = torch.zeros_like(T)
         back[:, :, :3] = torch.from_numpy(gT).float()
         ctx.save_for_backward(torch.from_numpy(gq)[:, None] / gq.size, back / gq.size)
@@ -515,7 +521,7 @@ def _errors_of(sources, target, stats, alpha):
     S, B, _, H, W = sources.shape
     out, x, y, a, b = np.empty((S, B, H - 2, W - 2), np.float32), *(t.contiguous().numpy() for t in (sources, target, *stats))
     def one(k): _compare(x[k // B, k % B], y[k % B], a[k % B], b[k % B], alpha, out[k // B, k % B])
-    with ThreadPoolExecutor(torch.get_num_threads()) as pool: list(pool.map(one, range(S*B)))
+    _each(one, S*B)
     return F.pad(torch.from_numpy(out), (1, 1, 1, 1), mode='replicate')[:, :, None]
 
 # %% ../nbs/12_monodepth.ipynb #3b382826
@@ -627,7 +633,7 @@ def refine_motion(
         a, b, d, k = small(target), small(sources.flatten(0, 1)), small(q), K.cpu().numpy().astype(np.float64)
         k = np.concatenate([k[:, :2]/n, (k[:, 2:] + .5)/n - .5], 1)
         one = lambda i: _align(d[i % B], a[i % B], b[i], k[i % B], out[i // B, i % B, :3], steps, stride)
-        with ThreadPoolExecutor(torch.get_num_threads()) as pool: list(pool.map(one, range(S*B)))
+        _each(one, S*B)
     return torch.from_numpy(out).to(T)
 
 
