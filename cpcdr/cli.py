@@ -61,6 +61,7 @@ class TownWork:
     layout: str = 'plain'
     stereo: bool = False  # also the right eye
     fps: float = 17.      # frames per second of the drive
+    start: float = 0.     # seconds into the drive
     command, files = 'town', ('camera.json', 'classes.json')
 
     def __post_init__(self):
@@ -71,7 +72,7 @@ class TownWork:
     @property
     def folders(self): return _TOWN_FOLDERS[self.layout]
     @property
-    def recipe(self): return dict(version=__version__, **{k: x for k, x in asdict(self).items() if k != 'out'})
+    def recipe(self): return dict(version=__version__, **{k: x for k, x in asdict(self).items() if k != 'out' and (k, x) != ('start', 0.)})
     def prepare(self): self.layout == 'kitti' and town_poses(self)
     def kept(self, name): return {} if town_image(self.layout, self.out, name).exists() else None
     def make(self, name): return town_make(self, name)
@@ -86,7 +87,7 @@ def town_poses(work):
     writer, towns, dot = FolderWriter(work.out, work.layout), {}, np.zeros((1, 1, 3), np.uint8)
     for name, (seed, k) in work.places.items():
         if seed not in towns: towns = {seed: Town(seed)}
-        writer.write(Frame(name, dot, pose=camera_pose(towns[seed], k/work.fps)), {'pose'})
+        writer.write(Frame(name, dot, pose=camera_pose(towns[seed], work.start + k/work.fps)), {'pose'})
 
 
 _towns = {} # the town this process is in: its streets are built once
@@ -99,7 +100,7 @@ def town_make(work, name):
     if seed not in _towns:
         _towns.clear()
         _towns[seed] = Town(seed)
-    frame = render(_towns[seed], k/work.fps, *work.size, work.stereo, name=name)
+    frame = render(_towns[seed], work.start + k/work.fps, *work.size, work.stereo, name=name)
     writer, fields = FolderWriter(work.out, work.layout), {'right', 'disp', 'depth', 'labels', 'instances', 'camera', 'baseline'}
     writer.write(frame, fields | ({'pose'} if work.layout == 'plain' else set()))
     writer.write(frame, {'image'})
@@ -227,6 +228,7 @@ def town(
     layout: Annotated[Literal['plain', 'cityscapes', 'kitti'], typer.Option(help='how files are named')] = 'plain',
     stereo: Annotated[bool, typer.Option('--stereo', help='write the right eye, too')] = False,
     fps: Annotated[float, typer.Option(min=.01, help='frames per second of the drive')] = 17.,
+    start: Annotated[float, typer.Option(min=0, help='seconds into the drive at the first frame: later streets of the same town')] = 0.,
     jobs: Jobs = 1,
     overwrite: Overwrite = False,
     as_json: Json = False,
@@ -235,7 +237,7 @@ def town(
     words = size.lower().split('x')
     if len(words) != 2 or not all(w.isdecimal() and 8 <= int(w) <= 16384 for w in words):
         raise WrongWords(f'--size: expected WIDTHxHEIGHT in pixels, each 8 to 16384, such as 1024x512, got {size!r}')
-    return finish(batch(TownWork(out, scenes, frames, tuple(map(int, words)), seed, layout, stereo, fps), jobs, overwrite), out, as_json)
+    return finish(batch(TownWork(out, scenes, frames, tuple(map(int, words)), seed, layout, stereo, fps, start), jobs, overwrite), out, as_json)
 
 # %% ../nbs/70_cli.ipynb #bcbb9c20
 import cpcdr.cli_depth # adds `depth`

@@ -258,7 +258,7 @@ class Plan:
     canvas: np.ndarray  # (P,) int32: 0..J-1 in round 1, J..2J-1 in round 2
     slot: np.ndarray    # (P,) int32: which view of the region this is, from 2
     affine: np.ndarray  # (P, 4): a, tx, s, ty
-    recipe: np.ndarray  # (P, 11) float32
+    recipe: np.ndarray  # (P, 13) float32
 
     def __len__(self): return len(self.region)
     def take(self, which): return Plan(*(x[which] for x in self.__dict__.values()))

@@ -162,7 +162,7 @@ def hand_picture(
     ghost: bool = True, # whether the hidden part shines through
 ):                      # (H, W, 3) uint8; share of the region that is seen, 0 to 1
     "The street with the region in it."
-    plain = np.zeros((1, 11), np.float32)   # a recipe that changes no colour
+    plain = np.zeros((1, 13), np.float32)   # a recipe that changes no colour
     one = lambda x: np.array([x], np.int32)
     hand.canvas.params = params
     hand.canvas.clear()

@@ -34,7 +34,7 @@ def idle_in_mix(
 ) -> list: # names
     "Sliders that change nothing now."
     out = [] if p.move else ['smallest', 'largest', 'least', 'most', 'horizon']
-    if not (p.paste_color or p.whole_color): out += ['brightness', 'contrast', 'saturation', 'hue']
+    if not (p.paste_color or p.whole_color): out += ['brightness', 'contrast', 'saturation', 'hue', 'tint']
     if not (p.paste_blur or p.whole_blur): out += ['blur_from', 'blur_to']
     return out
 

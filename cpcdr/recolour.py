@@ -20,6 +20,7 @@ class ColorParams(Params):
     contrast: float = param(.5, 'factor is drawn from 1 - this to 1 + this', lo=0, hi=1, step=.05, group='colour')
     saturation: float = param(.5, 'factor is drawn from 1 - this to 1 + this', lo=0, hi=1, step=.05, group='colour')
     hue: float = param(.2, 'turn of the colour circle, either way', lo=0, hi=.5, unit='turns', step=.01, group='colour')
+    tint: float = param(0., 'red and blue are each multiplied by 1 - this to 1 + this: the light is warmer or colder', lo=0, hi=.9, step=.05, group='colour')
     blur_from: float = param(.1, 'smallest sigma of the 5x5 blur', lo=.05, hi=5, unit='px', step=.05, group='colour')
     blur_to: float = param(2., 'largest sigma of the 5x5 blur', lo=.05, hi=5, unit='px', step=.05, group='colour')
 
@@ -31,9 +32,9 @@ def draw_recipes(
     blur: float,       # share that is blurred
     grey: float,       # share that turns grey
     params: ColorParams = ColorParams(),
-) -> np.ndarray:       # (n, 11) float32
-    "Recipes for colour: [on, brightness, contrast, saturation, hue, order of these four, sigma, grey]."
-    r = np.zeros((n, 11), np.float32)
+) -> np.ndarray:       # (n, 13) float32
+    "Recipes for colour: [on, brightness, contrast, saturation, hue, order of these four, sigma, grey, more red, more blue]."
+    r = np.zeros((n, 13), np.float32)
     reach = [params.brightness, params.contrast, params.saturation]
     r[:, 0] = rng.random(n) < color
     r[:, 1:4] = 1 + rng.uniform(-1, 1, (n, 3)) * reach
@@ -42,6 +43,7 @@ def draw_recipes(
     sigma = rng.uniform(params.blur_from, max(params.blur_from, params.blur_to), n)
     r[:, 9] = np.where(rng.random(n) < blur, sigma, 0)
     r[:, 10] = rng.random(n) < grey
+    if params.tint: r[:, 11:] = rng.uniform(-1, 1, (n, 2)) * params.tint
     return r
 
 # %% ../nbs/29_recolour.ipynb #62fb88d1
@@ -50,8 +52,9 @@ _0, _1 = np.float32(0), np.float32(1)
 
 
 @njit(cache=True, nogil=True)
-def _brighten(r, g, b, f):
-    for i in range(len(r)): r[i], g[i], b[i] = min(r[i]*f, _1), min(g[i]*f, _1), min(b[i]*f, _1)
+def _brighten(r, g, b, f, red, blue):
+    red, blue = f*(_1 + red), f*(_1 + blue)
+    for i in range(len(r)): r[i], g[i], b[i] = min(r[i]*red, _1), min(g[i]*f, _1), min(b[i]*blue, _1)
 
 
 @njit(cache=True, nogil=True)
@@ -98,7 +101,7 @@ def _turn(r, g, b, turn):
 # %% ../nbs/29_recolour.ipynb #0302ad56
 @njit(cache=True, nogil=True)
 def _step(r, g, b, kind, recipe, grey):
-    if kind == 0: _brighten(r, g, b, recipe[1])
+    if kind == 0: _brighten(r, g, b, recipe[1], recipe[11], recipe[12])
     elif kind == 1: _contrast(r, g, b, recipe[2], grey)
     elif kind == 2: _saturate(r, g, b, recipe[3])
     else: _turn(r, g, b, recipe[4])
@@ -164,7 +167,7 @@ def recolour_buffer(buf, alpha, n, h, w, recipe, spare):
 # %% ../nbs/29_recolour.ipynb #0b547dcf
 def recolour(
     rgb: np.ndarray,    # (H, W, 3) uint8, or float32 in [0, 1]
-    recipe: np.ndarray, # (11,) from draw_recipes
+    recipe: np.ndarray, # (13,) from draw_recipes
     weights=None,       # (H, W) how much a pixel counts for the mean grey that contrast turns about; None: all alike
 ) -> np.ndarray:        # (H, W, 3) float32 in [0, 1]
     "A picture after a recipe."

@@ -381,6 +381,15 @@ def test_town_goes_on_where_it_stopped(tmp_path, layout):
     assert contents(tmp_path / 'out') == contents(tmp_path / 'straight')
 
 
+def test_a_later_drive_is_the_same_street_later(tmp_path):
+    assert here('town', tmp_path / 'all', '--frames', '5', '--fps', '2', '--size', '64x32', '--seed', '3') == 0
+    assert here('town', tmp_path / 'end', '--frames', '2', '--fps', '2', '--start', '1.5', '--size', '64x32', '--seed', '3') == 0
+    for part in ('rgb', 'disp', 'pose'):
+        whole, end = (sorted((tmp_path / d / part).rglob('*.*')) for d in ('all', 'end'))
+        assert [p.read_bytes() for p in end] == [p.read_bytes() for p in whole[3:]] and len(end) == 2
+    assert here('town', tmp_path / 'end', '--frames', '2', '--fps', '2', '--size', '64x32', '--seed', '3') == 1
+
+
 @pytest.mark.parametrize('size', ['10', '0x5', '4x', 'axb', '1e3x5', '-8x8', '64x32x1'])
 def test_town_size_is_checked(tmp_path, size, capsys):
     assert here('town', tmp_path / 'out', f'--size={size}') == 2

@@ -50,7 +50,8 @@ def by_kornia(rgb, r):
     import kornia
     import torch
     x = torch.from_numpy(rgb).permute(2, 0, 1)[None]
-    steps = [lambda x: kornia.enhance.adjust_brightness_accumulative(x, float(r[1])),
+    light = torch.tensor([1 + r[11], 1, 1 + r[12]], dtype=torch.float32)[:, None, None]
+    steps = [lambda x: (x * light * float(r[1])).clamp(max=1),
              lambda x: kornia.enhance.adjust_contrast_with_mean_subtraction(x, float(r[2])),
              lambda x: kornia.enhance.adjust_saturation_with_gray_subtraction(x, float(r[3])),
              lambda x: kornia.enhance.adjust_hue(x, float(r[4]) * 2 * math.pi)]
@@ -63,11 +64,11 @@ def by_kornia(rgb, r):
 
 @settings(max_examples=60, deadline=None)
 @given(seeds, st.integers(3, 40), st.integers(3, 40))
-def test_recipes_do_what_kornia_does(seed, height, width):
+def test_recipes_do_what_kornia_does_and_tint_besides(seed, height, width):
     rng = np.random.default_rng(seed)
     rgb = rng.random((height, width, 3), dtype=np.float32)
     rgb[rng.random((height, width)) < .2] = rng.choice([0, .5, 1]) # greys and clipped colours
-    for recipe in draw_recipes(rng, 3, .9, .5, .2): np.testing.assert_allclose(recolour(rgb, recipe), by_kornia(rgb, recipe), atol=3e-5)
+    for recipe in draw_recipes(rng, 3, .9, .5, .2, ColorParams(tint=rng.choice([0, .3]))): np.testing.assert_allclose(recolour(rgb, recipe), by_kornia(rgb, recipe), atol=3e-5)
 
 
 def test_recipes_are_drawn_as_kornia_draws():
@@ -201,7 +202,7 @@ def test_a_region_that_comes_nearer_is_larger_lower_and_nearer():
     alone = homes.replace(disp=np.where(homes.ids == r, homes.disp, np.float32(1e-6)))
     seen = []
     for s in (.5, 1., 1.5):
-        plan = Plan(np.array([r], np.int32), np.array([0], np.int32), np.array([2], np.int32), paste_affine(homes.boxes[[r]], s, 30, 0, False, SMALL), np.zeros((1, 11), np.float32))
+        plan = Plan(np.array([r], np.int32), np.array([0], np.int32), np.array([2], np.int32), paste_affine(homes.boxes[[r]], s, 30, 0, False, SMALL), np.zeros((1, 13), np.float32))
         x = carry_out(alone, plan, SMALL.replace(edge=0.), keep_disp=True)
         v, u = np.nonzero(x.ids[0] == r*8 + 2)
         seen.append((len(v), v.max(), x.disp[0][v, u].max()/alone.disp[1][alone.ids[1] == r].max()))
