@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['warp', 'two_views', 'sphere_means', 'PicieParams', 'picie_loss', 'draw_images', 'features_of_both', 'find_clusters',
-           'finished_before', 'train_picie', 'picie_step']
+           'begun_before', 'train_picie', 'carry_on', 'take_up', 'picie_step']
 
 # %% ../nbs/43_picie.ipynb #616a1a02
-import json, time
+import json, os, time
 from dataclasses import dataclass
 from pathlib import Path
 import numpy as np
@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, grid_sample, normalize
 from . import __version__
+from .batch import claim, tell
+from .checkpoints import newest_checkpoint, save_checkpoint
 from .core import DataError, Params, make_rng, param, pick_device, progress, write_json
 from .encoder import Encoder, normalise, save_encoder
 from .mixdata import draw_cuts
@@ -137,12 +139,16 @@ def find_clusters(encoder, kept, step, params, picie, centres=None, dtype=torch.
     return out
 
 # %% ../nbs/43_picie.ipynb #199f5ccf
-def finished_before(run, report): # -> the report of a finished training of the same kind, or None
+def begun_before(
+    run,    # run folder
+    report, # what is to be trained
+) -> dict:  # the report of a finished training of the same kind, or {}
     "What `run` holds already; DataError if it was trained otherwise."
-    path, same = run/'report.json', lambda r: json.loads(json.dumps({k: r[k] for k in ('params', 'picie', 'frames')}))
-    if not path.is_file() or not (old := json.loads(path.read_text())).get('finished'): return None
+    path, same = run/'report.json', lambda r: json.loads(json.dumps({k: r.get(k) for k in ('params', 'picie', 'frames')}))
+    if not path.is_file(): return {}
+    old = json.loads(path.read_text())
     if same(old) != same(report): raise DataError(run, 'was trained otherwise', 'give another folder')
-    return old
+    return old if old['finished'] else {}
 
 # %% ../nbs/43_picie.ipynb #99aa7ebc
 def train_picie(
@@ -152,24 +158,44 @@ def train_picie(
     picie=PicieParams(),
     quiet=False,
 ) -> dict:               # the report
-    "Train an encoder the PiCIE way; its prototypes are the clusters of the last round."
+    "Train an encoder the PiCIE way, or go on with it; its prototypes are the clusters of the last round."
     params, run = TrainParams.choose(params).replace(regions='whole', mix=dict(depth_test=False)), Path(run)
     report = dict(command='picie', version=__version__, params=params.to_dict(), picie=picie.to_dict(), finished=False, frames=len(frames))
-    if old := finished_before(run, report): return old
-    kept, device = KeptFrames(frames, range(len(frames)), params), pick_device(params.device)
-    encoder = Encoder(params.encoder, params.seed).to(device).to(memory_format=torch.channels_last if params.channels_last else torch.contiguous_format)
-    dtype, optimiser, steps = pick_precision(params.precision, device), make_optimiser(encoder, params), params.steps or params.epochs*len(frames)//params.mix.images
-    clusters, start, log = None, time.time(), []
-    for step in progress(range(steps), 'picie', steps, 'step', disable=quiet):
+    lock = claim(run, ('checkpoints',))
+    try:
+        if old := begun_before(run, report): return old
+        params.save(run/'config.toml')
+        write_json(run/'report.json', report)
+        report |= carry_on(KeptFrames(frames, range(len(frames)), params), run, params, picie, quiet)
+        write_json(run/'report.json', report)
+    finally: os.close(lock)
+    return report
+
+
+def carry_on(kept, run, params, picie, quiet):
+    "From the newest checkpoint to the end."
+    encoder = Encoder(params.encoder, params.seed).to(pick_device(params.device)).to(memory_format=torch.channels_last if params.channels_last else torch.contiguous_format)
+    dtype, optimiser, steps = pick_precision(params.precision, encoder.prototypes.device), make_optimiser(encoder, params), params.steps or params.epochs*len(kept)//params.mix.images
+    first, clusters, log, seconds = take_up(run, encoder, optimiser)
+    start = time.time() - seconds
+    for step in progress(range(first, steps), 'picie', steps, 'step', initial=first, disable=quiet):
         if step % picie.refresh == 0: clusters = find_clusters(encoder, kept, step, params, picie, clusters and [mu for mu, _ in clusters], dtype)
-        log.append(picie_step(encoder, optimiser, kept, step, steps, params, picie, clusters, dtype))
+        log = [*log[-49:], picie_step(encoder, optimiser, kept, step, steps, params, picie, clusters, dtype)]
+        if (step + 1) % params.save_every == 0:
+            save_checkpoint(run, step + 1, dict(encoder=encoder.state_dict(), optimiser=optimiser.state_dict(), clusters=clusters), dict(log=log, seconds=time.time() - start), params.keep)
     if clusters: encoder.prototypes.data.copy_(find_clusters(encoder, kept, steps, params, picie, [mu for mu, _ in clusters], dtype)[0][0])
     save_encoder(encoder, run)
-    params.save(run/'config.toml')
-    ends = {k: float(np.mean([x[k] for x in log[-50:]])) for k in ('loss', 'agree')} if log else {}
-    report |= dict(finished=True, steps=steps, seconds=round(time.time() - start, 1), **ends)
-    write_json(run/'report.json', report)
-    return report
+    return dict(finished=True, steps=steps, seconds=round(time.time() - start, 1), **{k: float(np.mean([x[k] for x in log])) for k in (log[0] if log else ())})
+
+
+def take_up(run, encoder, optimiser): # -> step, clusters, last rows of the log, seconds
+    "Where a training was stopped; the beginning, if there was none."
+    found = newest_checkpoint(run, lambda line: tell(f'cpcdr: {line}'))
+    if found is None: return 0, None, [], 0.
+    step, parts, about = found
+    encoder.load_state_dict(parts['encoder'])
+    optimiser.load_state_dict(parts['optimiser'])
+    return step, [tuple(c) for c in parts['clusters']], about['log'], about['seconds']
 
 
 def picie_step(encoder, optimiser, kept, step, steps, params, picie, clusters, dtype):

@@ -93,7 +93,26 @@ def test_training_repeats(tmp_path):
     with pytest.raises(DataError, match='was trained otherwise'): train_picie(frames(), tmp_path/'a', BRIEF.replace(lr=.5), QUICK, quiet=True)
 
 
+def test_a_stopped_training_goes_on_to_the_same_weights(tmp_path, monkeypatch):
+    from cpcdr import picie
+    recipe, step = BRIEF.replace(steps=5, save_every=2), picie.picie_step
+    train_picie(frames(), tmp_path/'straight', recipe, QUICK, quiet=True)
+    def stops(encoder, optimiser, kept, k, *rest):
+        if k == 3: raise KeyboardInterrupt
+        return step(encoder, optimiser, kept, k, *rest)
+    monkeypatch.setattr(picie, 'picie_step', stops)
+    with pytest.raises(KeyboardInterrupt): train_picie(frames(), tmp_path/'cut', recipe, QUICK, quiet=True)
+    with pytest.raises(DataError, match='was trained otherwise'): train_picie(frames(), tmp_path/'cut', recipe.replace(lr=.5), QUICK, quiet=True)
+    seen = []
+    monkeypatch.setattr(picie, 'picie_step', lambda *a: seen.append(a[3]) or step(*a))
+    report = train_picie(frames(), tmp_path/'cut', recipe, QUICK, quiet=True)
+    assert seen == [2, 3, 4] and report['finished']
+    a, b = (load_encoder(tmp_path/d).state_dict() for d in ('cut', 'straight'))
+    assert all(torch.equal(a[k], b[k]) for k in b) and a.keys() == b.keys()
+    assert {k: report[k] for k in ('loss', 'agree')} == pytest.approx({k: x for k, x in train_picie(frames(), tmp_path/'straight', recipe, QUICK, quiet=True).items() if k in ('loss', 'agree')})
+
+
 def test_more_clusters_than_features(tmp_path):
     with pytest.raises(ValueError, match='prototypes: 90000 clusters cannot be found'):
         train_picie(frames(1), tmp_path, BRIEF.replace(encoder=dict(prototypes=90000)), QUICK, quiet=True)
-    assert not (tmp_path/'report.json').exists()
+    assert not (tmp_path/'model.safetensors').exists()
