@@ -9,7 +9,7 @@ __all__ = ['ARMS', 'RANGES', 'PROTOCOLS', 'Arm', 'AblationParams', 'say', 'make_
 
 # %% ../nbs/90_ablation.ipynb #91aa2fbd
 import json, os, time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
@@ -31,6 +31,7 @@ class Arm:
     train: str = 'full'     # key of `training.ARMS`, or 'picie'
     depth: str = 'exact'    # of the training frames: 'exact', 'noisy' (as of stereo), 'video' (learned from video)
     regions: str = 'street' # preset they are cut with
+    tint: bool = True       # whether the light changes its colour
 
 
 ARMS = {
@@ -43,6 +44,7 @@ ARMS = {
     'noisy': Arm('full, depth as of stereo', depth='noisy'),
     'video': Arm('full, depth learned from video', depth='video'),
     'paper': Arm('full, regions as published', regions='paper'),
+    'tint': Arm('full, light keeps its colour', tint=False),
 }
 
 # %% ../nbs/90_ablation.ipynb #4be43d48
@@ -151,6 +153,7 @@ def train_arm(
     torch.set_num_threads(1)
     recipe = TrainParams.preset(params.training).replace(seed=seed, workers=0)
     if params.steps: recipe = recipe.replace(steps=params.steps)
+    if not arm.tint: recipe = recipe.replace(mix=dict(tint=0.))
     if arm.train == 'picie': return train_picie(open_folder(out/'train'), run, recipe, quiet=True)
     return train(open_folder(out/'train', overlays_of(out, arm)), run, recipe.replace(**CHANGES[arm.train]), resume=True, quiet=True)
 

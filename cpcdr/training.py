@@ -98,14 +98,14 @@ def recipe_from_toml(
 
 # %% ../nbs/42_training.ipynb #b3cfdaaf
 _SMALL_MIX = dict(width=192, height=96, min_height=8, min_width=3, min_side=12, least=4, margin=8, jitter=6,
-                  brightness=.25, contrast=.25, saturation=.25, hue=.1, blur_to=1.)
+                  brightness=.25, contrast=.25, saturation=.25, hue=.1, tint=.25, blur_to=1.)
 _ADAM = dict(optimiser='adamw', lr=1e-3, lr_end=1e-5, weight_decay=.01, warmup=.03)
 
 _PRESETS = {
     'tiny': dict(steps=1500, **_ADAM, save_every=100, look_every=50, log_every=10, mix=_SMALL_MIX | dict(images=4, width=128, height=64),
                  encoder='tiny', contrast=dict(pixels=300, regions=300, pixel_draw='balanced')),
     'cpu': dict(steps=4500, **_ADAM, mix=_SMALL_MIX, encoder='small', contrast=dict(pixels=1000, regions=1000, pixel_draw='balanced')),
-    'gpu': dict(steps=10_000, batch=2, **_ADAM, workers=12, save_every=1000, mix=dict(width=512, height=256, min_height=12, min_width=4, min_side=20, jitter=12),
+    'gpu': dict(steps=10_000, batch=2, **_ADAM, workers=12, save_every=1000, mix=dict(width=512, height=256, min_height=12, min_width=4, min_side=20, jitter=12, tint=.25),
                 contrast=dict(pixel_draw='balanced')),
     'paper': {},
 }
