@@ -210,10 +210,12 @@ def calibrate_batch_norm(
 def save_encoder(
     encoder: Encoder,
     folder,           # where encoder.toml and model.safetensors shall stand
+    half=False,       # numbers of 16 bits: half the bytes, for weights that travel
 ) -> None:
     "Shape and weights, each file whole or not at all."
     from safetensors.torch import save_file
     weights = {k: v.detach().cpu().contiguous() for k, v in encoder.state_dict().items()}
+    if half: weights = {k: v.half() if v.is_floating_point() else v for k, v in weights.items()}
     about = dict(format='1', params=encoder.params.to_toml(), backbone=encoder.backbone.config.to_json_string())
     with atomic_path(Path(folder)/'model.safetensors') as part: save_file(weights, part, about)
     encoder.params.save(Path(folder)/'encoder.toml')

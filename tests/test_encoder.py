@@ -155,6 +155,15 @@ def test_saved_and_loaded(encoder, tmp_path):
     with torch.no_grad(): assert torch.equal(again(pictures()), encoder(pictures()))
 
 
+def test_half_the_bytes_say_nearly_the_same(encoder, tmp_path):
+    save_encoder(encoder, tmp_path/'whole')
+    save_encoder(encoder, tmp_path/'half', half=True)
+    sizes = [(tmp_path/d/'model.safetensors').stat().st_size for d in ('whole', 'half')]
+    assert sizes[1] < .6*sizes[0]
+    x = torch.rand(1, 3, 64, 96, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad(): torch.testing.assert_close(load_encoder(tmp_path/'half')(x), load_encoder(tmp_path/'whole')(x), atol=.01, rtol=0)
+
+
 def test_channels_last_can_be_saved(tmp_path):
     save_encoder(Encoder(TINY).to(memory_format=torch.channels_last), tmp_path)
     assert torch.equal(load_encoder(tmp_path).prototypes, Encoder(TINY).prototypes)
