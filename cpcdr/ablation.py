@@ -19,7 +19,7 @@ from . import __version__
 from .batch import batch, differences, tell
 from .cli_learn import seen_height, thinned
 from .command import Jobs, Json, Out, WrongWords, app, run_command
-from .core import DataError, Params, make_rng, param, write_json, write_text
+from .core import DataError, Params, hidden_bars, make_rng, param, write_json, write_text
 from .data import FolderWriter, open_folder
 from .files import read_disp
 
@@ -209,8 +209,10 @@ def make_run(work, name):
     "Train and judge one arm with one seed."
     key, _, seed = name.rpartition('-')
     run, teach = work.out/'runs'/name, open_folder(work.out/'train', overlays_of(work.out, ARMS['full']))
-    report = train_arm(work.out, ARMS[key], int(seed), work.params, run)
-    note = dict(arm=key, seed=int(seed), steps=report['steps'], seconds=report['seconds'], **score_run(run, work.out/work.on, teach))
+    with hidden_bars():
+        report = train_arm(work.out, ARMS[key], int(seed), work.params, run)
+        scores = score_run(run, work.out/work.on, teach)
+    note = dict(arm=key, seed=int(seed), steps=report['steps'], seconds=report['seconds'], **scores)
     write_json(work.file(name), note)
     return note
 
@@ -222,7 +224,8 @@ def score_rivals(work):
     if path.is_file(): return json.loads(path.read_text())
     teach = open_folder(work.out/'train', overlays_of(work.out, ARMS['full']))
     fit = [teach.frame(n, {'regions'}) for n in thinned(teach.names)]
-    found = {name: dict(brief(r), each=r.get('each', [r['miou']])) for name, r in rivals(fit, open_folder(work.out/work.on)).items()}
+    with hidden_bars(): found = rivals(fit, open_folder(work.out/work.on))
+    found = {name: dict(brief(r), each=r.get('each', [r['miou']])) for name, r in found.items()}
     write_json(path, found)
     return found
 

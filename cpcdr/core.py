@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['PART', 'PARAMS_FORMAT', 'DataError', 'check_shape', 'check_range', 'make_rng', 'seed_everything', 'pick_device',
-           'fingerprint', 'as_data_error', 'atomic_path', 'write_bytes', 'write_text', 'write_json', 'progress',
-           'param', 'FieldInfo', 'Params', 'closest', 'refuse_unknown', 'params_to_toml', 'params_from_toml',
-           'params_chosen']
+           'fingerprint', 'as_data_error', 'atomic_path', 'write_bytes', 'write_text', 'write_json', 'hidden_bars',
+           'progress', 'param', 'FieldInfo', 'Params', 'closest', 'refuse_unknown', 'params_to_toml',
+           'params_from_toml', 'params_chosen']
 
 # %% ../nbs/01_core.ipynb #fee3aebb
 import dataclasses, hashlib, json, os, secrets, tomllib, zlib
@@ -169,6 +169,17 @@ def _plain(x):
     return x if x is None or isinstance(x, (bool, int, str)) else str(x)
 
 # %% ../nbs/01_core.ipynb #6e80f62f
+_hidden = []
+
+
+@contextmanager
+def hidden_bars():
+    "No progress bars in here: somebody outside shows one."
+    _hidden.append(True)
+    try: yield
+    finally: _hidden.pop()
+
+
 def progress(
     items,         # what to go through
     desc='',       # a word or two before the bar
@@ -180,7 +191,7 @@ def progress(
     from importlib.util import find_spec
     if find_spec('ipywidgets'): from tqdm.auto import tqdm
     else: from tqdm import tqdm
-    return tqdm(items, desc=desc, total=total, unit=unit, **kwargs)
+    return tqdm(items, desc=desc, total=total, unit=unit, **kwargs | dict(disable=kwargs.get('disable', False) or bool(_hidden)))
 
 # %% ../nbs/01_core.ipynb #466699ee
 def param(

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
+from cpcdr import core
 from cpcdr.core import (PART, DataError, Params, atomic_path, check_range, check_shape, fingerprint, make_rng, param,
                         write_bytes, write_json, write_text)
 
@@ -120,3 +121,11 @@ def test_any_shape_fits_its_own_pattern(shape):
 def test_ranges_refuse_nan_and_accept_nothing():
     check_range('x', np.array([]), 0, 1)
     with pytest.raises(ValueError): check_range('x', np.nan, 0, 1)
+
+
+def test_bars_of_a_part_are_hidden(capfd):
+    with core.hidden_bars():
+        with core.hidden_bars(): assert list(core.progress(range(3), 'within')) == [0, 1, 2]
+        assert core.progress([], 'still').disable
+    assert not core.progress([], 'again').disable and core.progress([], 'no', disable=True).disable
+    assert 'within' not in capfd.readouterr().err

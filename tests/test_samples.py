@@ -18,9 +18,26 @@ def scenes(root): return open_folder(root / 'data_samples' / 'scenes')
 def clip(root): return open_folder(root / 'data_samples' / 'clip')
 
 
-def test_at_most_six_megabytes(root):
-    size = sum(p.stat().st_size for p in (root / 'data_samples').rglob('*') if p.is_file())
-    assert size <= 6e6
+def size_of(folder): return sum(p.stat().st_size for p in folder.rglob('*') if p.is_file())
+
+
+def test_frames_take_at_most_six_megabytes_and_a_network_twenty(root):
+    assert sum(size_of(root / 'data_samples' / part) for part in ('scenes', 'clip', 'params')) <= 6e6
+    networks = [p for p in (root / 'data_samples' / 'networks').iterdir() if p.is_dir()]
+    assert networks and all(size_of(p) <= 20e6 for p in networks)
+
+
+def test_the_network_of_the_samples_knows_more_than_colour_and_place(root, scenes):
+    from functools import partial
+    from cpcdr.cli_learn import seen_height
+    from cpcdr.encoder import load_encoder
+    from cpcdr.segment import cluster_prototypes, encoder_features, evaluate, linear_probe, rival_features
+    run = root / 'data_samples' / 'networks' / 'features'
+    encoder = load_encoder(run)
+    see = partial(encoder_features, encoder, height=seen_height(run))
+    found = evaluate(see, cluster_prototypes(encoder, 19), scenes)
+    assert found['miou'] > .12 and found['per_class']['sky'] > .5
+    assert linear_probe(partial(see, what='dense'), scenes, scenes)['miou'] > linear_probe(rival_features, scenes, scenes)['miou'] + .05
 
 
 def test_scenes_are_whole(scenes):
