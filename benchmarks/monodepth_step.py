@@ -29,12 +29,12 @@ def measure_depth_step(rounds=9, preset='cpu'):
     bare, batch = Learner(params), take_batch(clip, 0)
 
     def networks():
-        disps, six = run_nets(bare.nets, batch, params.scales, bare.bf16)
+        disps, six = run_nets(bare.nets, batch, params.scales, bare.dtype)
         bare.opt.zero_grad(set_to_none=True)
         (sum(d.mean() for d in disps) + six.mean()).backward()
 
-    found = [x.detach() for x in run_nets(bare.nets, batch, params.scales, bare.bf16)[0]]
-    T = source_motions(run_nets(bare.nets, batch, params.scales, bare.bf16)[1].detach())
+    found = [x.detach() for x in run_nets(bare.nets, batch, params.scales, bare.dtype)[0]]
+    T = source_motions(run_nets(bare.nets, batch, params.scales, bare.dtype)[1].detach())
     def loss():
         disps, motion = [d.clone().requires_grad_() for d in found], T.clone().requires_grad_()
         depth_loss(disps, batch['target'], batch['sources'], motion, batch['K'], params.alpha, params.smooth, params.mask, params.levels, params.still, params.refine > 0)[0].backward()
@@ -44,7 +44,7 @@ def measure_depth_step(rounds=9, preset='cpu'):
     times = take_turns(works, rounds)
     size, weights = 'x'.join(map(str, clip.size)), sum(w.numel() for w in bare.nets.parameters())
     print(f'depth from video on one core, preset {preset}: {params.batch} triplets of {size}, {weights/1e6:.1f} M weights, '
-          f'{"bfloat16" if bare.bf16 else "float32"}; medians of {rounds} rounds; x = multiple of the networks')
+          f'{str(bare.dtype)[6:]}; medians of {rounds} rounds; x = multiple of the networks')
     table(times, {'training step': MOST_RATIO})
     return dict(times=times, batch=params.batch, size=clip.size, weights=weights, preset=preset)
 

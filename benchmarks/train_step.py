@@ -62,7 +62,8 @@ class Step:
 def has_bfloat16():
     "Whether this processor multiplies bfloat16 by itself."
     import torch
-    return bool(torch.cpu.get_capabilities().get('avx512_bf16'))
+    from cpcdr.core import pick_precision
+    return pick_precision('auto', torch.device('cpu')) == torch.bfloat16
 
 
 def peak_memory(half):

@@ -4,14 +4,13 @@
 
 # %% auto #0
 __all__ = ['part_state', 'join_state', 'digest', 'checkpoint_path', 'list_checkpoints', 'save_checkpoint', 'drop_checkpoint',
-           'load_checkpoint', 'newest_checkpoint', 'read_log', 'cut_log', 'add_to_log']
+           'load_checkpoint', 'newest_checkpoint', 'read_log', 'cut_log', 'add_to_log', 'learning_rate']
 
 # %% ../nbs/39_checkpoints.ipynb #399e4d9f
-import hashlib, json, shutil
+import hashlib, json, math, shutil
 from pathlib import Path
 import torch
-from .core import DataError, as_data_error, atomic_path, write_text
-from .encoder import read_weights
+from .core import DataError, as_data_error, read_weights, write_text, write_weights
 
 # %% ../nbs/39_checkpoints.ipynb #ed65db58
 def part_state(
@@ -21,7 +20,7 @@ def part_state(
 ):                 # the tree as JSON knows it
     "Take the tensors out of a tree."
     if isinstance(state, torch.Tensor):
-        tensors[at or 'it'] = state.detach().cpu().contiguous()
+        tensors[at or 'it'] = state
         return dict(tensor=at or 'it')
     inner = lambda k: f'{at}.{k}' if at else str(k)
     if isinstance(state, dict): return dict(items=[[k, part_state(v, tensors, inner(k))] for k, v in state.items()])
@@ -61,12 +60,11 @@ def save_checkpoint(
     keep: int = 3, # newest checkpoints that stay
 ) -> Path:
     "Write one, then drop the oldest."
-    from safetensors.torch import save_file
     folder, trees = checkpoint_path(run, step), {}
     (folder/'state.json').unlink(missing_ok=True)
     for name, state in parts.items():
         trees[name] = part_state(state, tensors := {})
-        with atomic_path(folder/f'{name}.safetensors') as part: save_file(tensors, part)
+        write_weights(folder/f'{name}.safetensors', tensors)
     digests = {name: digest(folder/f'{name}.safetensors') for name in parts}
     write_text(folder/'state.json', json.dumps(dict(format=1, step=step, about=about, digests=digests, trees=trees)) + '\n')
     for old in list_checkpoints(run)[:-keep]: drop_checkpoint(run, old)
@@ -147,3 +145,16 @@ def add_to_log(
     try:
         with open(path, 'a') as f: f.write(json.dumps(row) + '\n')
     except OSError as e: raise as_data_error(path, e) from e
+
+# %% ../nbs/39_checkpoints.ipynb #24ff74e4
+def learning_rate(
+    step: int,        # 0 is the first
+    steps: int,       # of the whole training
+    warmup: int = 0,  # steps until the peak
+    peak: float = .1,
+    end: float = 0.,  # at the last step
+) -> float:
+    "Linear warm-up that never is 0, then half a cosine."
+    if step < warmup: return peak*(step + 1)/warmup
+    done = (step - warmup)/max(1, steps - 1 - warmup)
+    return end + (peak - end)*.5*(1 + math.cos(math.pi*min(1., done)))

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['PART', 'PARAMS_FORMAT', 'DataError', 'check_shape', 'check_range', 'make_rng', 'seed_everything', 'pick_device',
-           'fingerprint', 'as_data_error', 'atomic_path', 'write_bytes', 'write_text', 'write_json', 'hidden_bars',
-           'progress', 'param', 'FieldInfo', 'Params', 'closest', 'refuse_unknown', 'params_to_toml',
-           'params_from_toml', 'params_chosen']
+           'pick_precision', 'fingerprint', 'as_data_error', 'atomic_path', 'write_bytes', 'write_text', 'write_json',
+           'write_weights', 'read_weights', 'hidden_bars', 'progress', 'param', 'FieldInfo', 'Params', 'closest',
+           'refuse_unknown', 'params_to_toml', 'params_from_toml', 'params_chosen']
 
 # %% ../nbs/01_core.ipynb #fee3aebb
 import dataclasses, hashlib, json, os, secrets, tomllib, zlib
@@ -92,6 +92,18 @@ def pick_device(
         raise ValueError(f'device: expected auto or one of {", ".join(k for k in here if here[k])} on this machine, got {name!r}')
     return torch.device(name)
 
+
+def pick_precision(
+    name: str, # auto, float32, bfloat16, float16
+    device,    # torch.device
+):             # torch.dtype
+    "Where `auto` knows that bfloat16 is quick, it takes it."
+    import torch
+    if name != 'auto': return getattr(torch, name)
+    if device.type == 'cuda': quick = torch.cuda.is_bf16_supported()
+    else: quick = device.type == 'cpu' and torch.backends.mkldnn.is_available() and torch.cpu.get_capabilities().get('avx512_bf16', False)
+    return torch.bfloat16 if quick else torch.float32
+
 # %% ../nbs/01_core.ipynb #91eecbf2
 def fingerprint(
     *objects, # arrays, strings, numbers, or lists and dicts of them
@@ -167,6 +179,28 @@ def _plain(x):
     if isinstance(x, (list, tuple)): return [_plain(v) for v in x]
     if isinstance(x, float): return x if np.isfinite(x) else None
     return x if x is None or isinstance(x, (bool, int, str)) else str(x)
+
+# %% ../nbs/01_core.ipynb #16d6d80b
+def write_weights(
+    path,          # a .safetensors file
+    tensors: dict, # name -> tensor
+    about=None,    # words about them: name -> text
+) -> None:
+    "Write a whole file of tensors or none."
+    from safetensors.torch import save
+    with atomic_path(path) as part: part.write_bytes(save({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, about))
+
+
+def read_weights(
+    path,    # a .safetensors file
+):           # its tensors by name, its metadata
+    "Tensors and what is said of them, or one line that says why not."
+    from safetensors import SafetensorError, safe_open
+    try:
+        with safe_open(path, 'pt') as f: return {k: f.get_tensor(k) for k in f.keys()}, f.metadata() or {}
+    except FileNotFoundError as e: raise DataError(path, 'is not there', 'train first, or give a run folder') from e
+    except SafetensorError as e: raise DataError(path, f'is cut or damaged ({e})', 'take an older checkpoint, or copy it again') from e
+    except OSError as e: raise as_data_error(path, e) from e
 
 # %% ../nbs/01_core.ipynb #6e80f62f
 _hidden = []

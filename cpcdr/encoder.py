@@ -4,15 +4,14 @@
 
 # %% auto #0
 __all__ = ['RESNETS', 'MEAN', 'STD', 'EncoderParams', 'resnet_config', 'with_maps', 'make_backbone', 'feature_strides', 'Pyramid',
-           'Head', 'Encoder', 'count_parameters', 'normalise', 'calibrate_batch_norm', 'save_encoder', 'read_weights',
-           'load_encoder']
+           'Head', 'Encoder', 'count_parameters', 'normalise', 'calibrate_batch_norm', 'save_encoder', 'load_encoder']
 
 # %% ../nbs/40_encoder.ipynb #1120b4f1
 import json
 from dataclasses import dataclass
 from pathlib import Path
 import numpy as np
-from .core import DataError, Params, as_data_error, atomic_path, check_shape, param
+from .core import DataError, Params, check_shape, param, read_weights, write_weights
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, normalize
@@ -213,24 +212,11 @@ def save_encoder(
     half=False,       # numbers of 16 bits: half the bytes, for weights that travel
 ) -> None:
     "Shape and weights, each file whole or not at all."
-    from safetensors.torch import save_file
-    weights = {k: v.detach().cpu().contiguous() for k, v in encoder.state_dict().items()}
+    weights = encoder.state_dict()
     if half: weights = {k: v.half() if v.is_floating_point() else v for k, v in weights.items()}
     about = dict(format='1', params=encoder.params.to_toml(), backbone=encoder.backbone.config.to_json_string())
-    with atomic_path(Path(folder)/'model.safetensors') as part: save_file(weights, part, about)
+    write_weights(Path(folder)/'model.safetensors', weights, about)
     encoder.params.save(Path(folder)/'encoder.toml')
-
-
-def read_weights(
-    path,    # a .safetensors file
-):           # its tensors by name, its metadata
-    "Tensors and what is said of them, or one line that says why not."
-    from safetensors import SafetensorError, safe_open
-    try:
-        with safe_open(path, 'pt') as f: return {k: f.get_tensor(k) for k in f.keys()}, f.metadata() or {}
-    except FileNotFoundError as e: raise DataError(path, 'is not there', 'train first, or give a run folder') from e
-    except SafetensorError as e: raise DataError(path, f'is cut or damaged ({e})', 'take an older checkpoint, or copy it again') from e
-    except OSError as e: raise as_data_error(path, e) from e
 
 
 def load_encoder(

@@ -16,12 +16,12 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, grid_sample, normalize
 from . import __version__
 from .batch import claim, tell
-from .checkpoints import newest_checkpoint, save_checkpoint
-from .core import DataError, Params, make_rng, param, pick_device, progress, write_json
+from .checkpoints import learning_rate, newest_checkpoint, save_checkpoint
+from .core import DataError, Params, make_rng, param, pick_device, pick_precision, progress, write_json
 from .encoder import Encoder, normalise, save_encoder
 from .mixdata import draw_cuts
 from .recolour import draw_recipes, recolour
-from .training import KeptFrames, TrainParams, learning_rate, make_optimiser, pick_precision
+from .training import KeptFrames, TrainParams, make_optimiser
 
 # %% ../nbs/43_picie.ipynb #6275dea5
 def warp(

@@ -5,11 +5,9 @@
 # %% auto #0
 __all__ = ['CUT', 'STILL', 'JUMP', 'NETS', 'LOG_EVERY', 'FAULTS', 'CAMERA_HEIGHT', 'SelfDepthParams', 'split_drives', 'thumb',
            'likeness', 'Clip', 'net_size', 'camera_of', 'shrink', 'read_clip', 'find_triplets', 'take_batch',
-           'make_nets', 'use_bfloat16', 'run_nets', 'source_motions', 'hold_scale', 'learn_motion', 'Learner',
-           'learning_rate', 'learn_step', 'follow', 'learner_tensors', 'restore_learner', 'save_tensors',
-           'load_tensors', 'checkpoints', 'save_checkpoint', 'start_run', 'Now', 'run_steps', 'collapsed', 'look',
-           'infer', 'ground_height', 'fit', 'export_model', 'write_report', 'DepthModel', 'load_depth', 'predict',
-           'predict_motion']
+           'make_nets', 'run_nets', 'source_motions', 'hold_scale', 'learn_motion', 'Learner', 'learn_step', 'follow',
+           'keep', 'take_up', 'start_run', 'Now', 'run_steps', 'collapsed', 'look', 'infer', 'ground_height', 'fit',
+           'export_model', 'write_report', 'DepthModel', 'load_depth', 'predict', 'predict_motion']
 
 # %% ../nbs/15_selfdepth.ipynb #60bac87b
 import copy, json, math, re, time
@@ -21,10 +19,11 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 from . import __version__
-from .core import DataError, Params, atomic_path, fingerprint, make_rng, param, pick_device, progress, write_bytes, write_json
+from .core import (DataError, Params, atomic_path, fingerprint, make_rng, param, pick_device, pick_precision, progress,
+                        read_weights, write_json, write_weights)
 from .frame import Camera, Frame, colour_disp
 from .data import Folder, open_folder
-from .checkpoints import add_to_log, cut_log, read_log
+from .checkpoints import add_to_log, cut_log, learning_rate, list_checkpoints, newest_checkpoint, read_log, save_checkpoint
 from .monodepth import DepthNet, PoseNet, below_ground, camera_row, depth_loss, ground_first, invert_motion, motion_matrix, motion_numbers, ray_map, refine_motion
 
 # %% ../nbs/15_selfdepth.ipynb #cd0516c5
@@ -247,17 +246,10 @@ def make_nets(params) -> torch.nn.ModuleDict: # 'depth' and 'pose'
         return torch.nn.ModuleDict(dict(depth=DepthNet(finest=params.finest, **NETS[params.net]['depth']), pose=PoseNet(**NETS[params.net]['pose'])))
 
 
-def use_bfloat16(params, device):
-    "Whether the networks compute in bfloat16."
-    if params.precision != 'auto': return params.precision == 'bfloat16'
-    if device.type == 'cpu': return bool(getattr(torch.cpu, '_is_avx512_bf16_supported', lambda: False)())
-    return device.type == 'cuda' and torch.cuda.is_bf16_supported()
-
-
-def run_nets(nets, batch, scales, bf16): # -> disps, (2, B, 6): motion before to target, target to after
+def run_nets(nets, batch, scales, dtype=torch.float32): # -> disps, (2, B, 6): motion before to target, target to after
     "Depth of the target and its motion: time always runs forward for the pose network."
     seen, rays = batch['seen'], ray_map(batch['K'], *batch['target'].shape[-2:])
-    with torch.autocast(rays.device.type, torch.bfloat16, enabled=bf16):
+    with torch.autocast(rays.device.type, dtype, enabled=dtype != torch.float32):
         disps = nets['depth'](seen[0], rays)[:scales]
         six = nets['pose'](torch.cat([seen[1], seen[0]]), torch.cat([seen[0], seen[2]]), rays.repeat(2, 1, 1, 1))
     return disps, six.view(2, -1, 6)
@@ -288,19 +280,11 @@ class Learner:
         if start: self.nets.load_state_dict(start)
         self.nets = self.nets.to(self.device, memory_format=torch.channels_last)
         self.mean = copy.deepcopy(self.nets).eval().requires_grad_(False)
-        self.bf16 = use_bfloat16(params, self.device)
+        self.dtype = pick_precision(params.precision, self.device)
         self.opt = torch.optim.AdamW(self.nets.parameters(), lr=params.lr, weight_decay=params.weight_decay, betas=(.9, .99), fused=True)
 
     def learn(self, batch): return learn_step(self, batch)
-    def tensors(self): return learner_tensors(self)
-    def restore(self, tensors, about): restore_learner(self, tensors, about)
-
-
-def learning_rate(params, step: int) -> float:
-    "Up in a line, down in half a cosine to a hundredth."
-    rise = min(1., (step + 1)/max(1, params.warmup))
-    x = max(0, step - params.warmup) / max(1, params.steps - params.warmup)
-    return params.lr * rise * (.01 + .99*(1 + math.cos(math.pi*min(1, x)))/2)
+    def rate(self): return learning_rate(self.step, self.params.steps + 1, self.params.warmup, self.params.lr, self.params.lr/100)
 
 # %% ../nbs/15_selfdepth.ipynb #fb780b14
 def learn_step(
@@ -310,9 +294,9 @@ def learn_step(
     "One step; one with a NaN changes nothing."
     p = learner.params
     batch = {k: v.to(learner.device) for k, v in batch.items()}
-    for g in learner.opt.param_groups: g['lr'] = learning_rate(p, learner.step)
+    for g in learner.opt.param_groups: g['lr'] = learner.rate()
     learner.nets.train()
-    disps, six = run_nets(learner.nets, batch, p.scales, learner.bf16)
+    disps, six = run_nets(learner.nets, batch, p.scales, learner.dtype)
     T, far = source_motions(six), 0.
     if p.refine:
         rays = ray_map(batch['K'], *batch['target'].shape[-2:])
@@ -343,65 +327,38 @@ def follow(mean, nets, slow: float):
         if not a.is_floating_point(): a.copy_(b)
 
 # %% ../nbs/15_selfdepth.ipynb #00312386
-def learner_tensors(learner) -> dict: # name -> tensor
-    "Everything that changes while learning."
-    out = {f'nets.{k}': v for k, v in learner.nets.state_dict().items()} | {f'mean.{k}': v for k, v in learner.mean.state_dict().items()}
-    names = [n for n, _ in learner.nets.named_parameters()]
-    for i, state in learner.opt.state_dict()['state'].items():
-        out |= {f'opt.{names[i]}.{k}': torch.as_tensor(v) for k, v in state.items()}
-    return {k: v.detach().cpu().contiguous() for k, v in out.items()}
+def keep(learner, run) -> None:
+    "Write a checkpoint."
+    parts = dict(nets=learner.nets.state_dict(), mean=learner.mean.state_dict(), optimiser=learner.opt.state_dict())
+    save_checkpoint(run, learner.step, parts, dict(seconds=round(learner.seconds, 3)), learner.params.keep)
 
 
-def restore_learner(learner, tensors: dict, about: dict) -> None:
-    "Put the learner where `learner_tensors` was taken."
-    part = lambda head: {k[len(head):]: v for k, v in tensors.items() if k.startswith(head)}
-    learner.nets.load_state_dict(part('nets.')); learner.mean.load_state_dict(part('mean.'))
-    state, opt = learner.opt.state_dict(), part('opt.')
-    names = [n for n, _ in learner.nets.named_parameters()]
-    state['state'] = {i: {k: opt[f'{n}.{k}'] for k in ('step', 'exp_avg', 'exp_avg_sq')} for i, n in enumerate(names) if f'{n}.step' in opt}
-    learner.opt.load_state_dict(state)
+def take_up(learner, run) -> bool: # whether there was one
+    "Put the learner where the newest checkpoint that is whole was taken."
+    found = newest_checkpoint(run, _warn)
+    if found is None: return False
+    learner.step, parts, about = found
+    learner.seconds = about['seconds']
+    learner.nets.load_state_dict(parts['nets']); learner.mean.load_state_dict(parts['mean']); learner.opt.load_state_dict(parts['optimiser'])
     for w, kept in learner.opt.state.items(): # in the weights' own layout: the fused optimiser walks through memory
         for k in ('exp_avg', 'exp_avg_sq'): kept[k] = torch.empty_like(w).copy_(kept[k])
-    learner.step, learner.seconds = about['step'], about['seconds']
-
-# %% ../nbs/15_selfdepth.ipynb #899a5112
-def save_tensors(path, tensors: dict, about: dict) -> None:
-    "A safetensors file with a note in JSON, whole or not at all."
-    from safetensors.torch import save
-    write_bytes(path, save(tensors, {'cpcdr': json.dumps(about)}))
+    return True
 
 
-def load_tensors(path) -> tuple: # {name: tensor}, note
-    "What `save_tensors` wrote."
-    from safetensors import safe_open
-    try:
-        with safe_open(str(path), 'pt') as f: return {k: f.get_tensor(k) for k in f.keys()}, json.loads((f.metadata() or {})['cpcdr'])
-    except FileNotFoundError as e: raise DataError(path, 'is not there', 'check the name') from e
-    except Exception as e: raise DataError(path, f'is no whole file of weights of this project ({e})', 'take another checkpoint or train again') from e
-
-
-def checkpoints(run) -> list: # of Path, oldest first
-    "The checkpoints of a run."
-    return sorted((Path(run)/'checkpoints').glob('[0-9]*.safetensors'))
-
-
-def save_checkpoint(learner, run) -> Path:
-    "Write a checkpoint and delete the oldest beyond `keep`."
-    path = Path(run)/'checkpoints'/f'{learner.step:07}.safetensors'
-    save_tensors(path, learner_tensors(learner), dict(step=learner.step, seconds=round(learner.seconds, 3), params=learner.params.fingerprint()))
-    for old in checkpoints(run)[:-learner.params.keep]: old.unlink(missing_ok=True)
-    return path
+def _warn(text):
+    import warnings
+    warnings.warn(text, stacklevel=3)
 
 # %% ../nbs/15_selfdepth.ipynb #31b1cd54
 def start_run(run, params, clip, resume: bool, start=None) -> Learner:
     "A fresh learner in an empty run folder, or the last checkpoint of one."
     run, learner = Path(run), Learner(params, start)
-    there, mark = checkpoints(run), fingerprint(params.to_dict(), [list(map(int, r)) for r in clip.triplets[:1000]], clip.frames[0])
-    if there and not resume: raise DataError(run, f'holds a training already ({there[-1].name})', 'resume it, or name another folder')
+    there, mark = list_checkpoints(run), fingerprint(params.to_dict(), [list(map(int, r)) for r in clip.triplets[:1000]], clip.frames[0])
+    if there and not resume: raise DataError(run, f'holds a training already (of {there[-1]} steps)', 'resume it, or name another folder')
     if there:
         known = json.loads((run/'run.json').read_text())['mark'] if (run/'run.json').is_file() else None
         if known != mark: raise DataError(run, 'was trained with other settings or another video', 'name another folder, or give the same settings and data')
-        learner.restore(*load_tensors(there[-1]))
+        take_up(learner, run)
         cut_log(run, learner.step)
         return learner
     params.save(run/'config.toml')
@@ -446,7 +403,7 @@ def run_steps(learner, clip, run, until: int, watch=None, quiet=False) -> str: #
             if watch: watch(now)
         if (learner.step % p.save_every == 0 or learner.step == until) and not bad:
             if collapsed(learner, clip): return 'diverged'
-            save_checkpoint(learner, run)
+            keep(learner, run)
             now.picture = look(learner, clip, run)
     return 'done'
 
@@ -510,17 +467,10 @@ def fit(
     learner = start_run(run, params, clip, resume, start)
     first = learner.step
     state = run_steps(learner, clip, run, min(until or params.steps, params.steps), watch, quiet) if first < params.steps else 'done'
-    if state == 'diverged':
-        there = checkpoints(run)
-        if not there: raise DataError(run, f'training diverged at step {learner.step}', 'lower lr, or look at the video')
-        learner.restore(*load_tensors(there[-1]))
+    if state == 'diverged' and not take_up(learner, run):
+        raise DataError(run, f'training diverged at step {learner.step}', 'lower lr, or look at the video')
     scale = export_model(learner, clip, run)
     return write_report(learner, clip, run, state, scale)
-
-
-def _warn(text):
-    import warnings
-    warnings.warn(text, stacklevel=3)
 
 # %% ../nbs/15_selfdepth.ipynb #a0516e85
 def export_model(learner, clip, run) -> float: # metres in a unit of the network
@@ -530,7 +480,7 @@ def export_model(learner, clip, run) -> float: # metres in a unit of the network
     height = float(np.median(heights))
     scale = CAMERA_HEIGHT / height if height > 1e-6 else 1.
     about = dict(params=learner.params.to_dict(), size=list(clip.size), scale=scale, step=learner.step, version=__version__)
-    save_tensors(Path(run)/'model.safetensors', {k: v.detach().cpu().contiguous() for k, v in learner.mean.state_dict().items()}, about)
+    write_weights(Path(run)/'model.safetensors', learner.mean.state_dict(), dict(cpcdr=json.dumps(about)))
     return scale
 
 
@@ -558,7 +508,9 @@ def load_depth(
     path = Path(run)
     if path.is_dir(): path = path/'model.safetensors'
     if not path.is_file(): raise DataError(run, 'holds no trained depth network', 'train one first, or name the folder of a run')
-    tensors, about = load_tensors(path)
+    tensors, words = read_weights(path)
+    if 'cpcdr' not in words: raise DataError(path, 'holds no depth network of this project', 'name the run folder of a training on video')
+    about = json.loads(words['cpcdr'])
     params = SelfDepthParams(**about['params'])
     nets = make_nets(params)
     nets.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in tensors.items()})

@@ -366,11 +366,18 @@ class Live:
     def __call__(self, run):
         "Draw what the run holds now."
         import time
-        if time.monotonic() - self.last < self.every and run.step < run.steps: return
+        if not _in_ipython() or time.monotonic() - self.last < self.every and run.step < run.steps: return
         shown = [curves(run.log, self.panels)] + ([] if run.picture is None else [Picture(run.picture, self.width)])
         if self.handles is None: self.handles = [_shown_anew(x) for x in shown]
         else: [h.update(x) for h, x in zip(self.handles, shown)]
         self.last = time.monotonic()
+
+
+def _in_ipython():
+    "Whether there is a screen that takes pictures; a plain Python has none."
+    try: from IPython import get_ipython
+    except ImportError: return False
+    return get_ipython() is not None
 
 
 def _shown_anew(x):

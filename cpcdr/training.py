@@ -4,11 +4,10 @@
 
 # %% auto #0
 __all__ = ['MACHINE', 'ARMS', 'Recipe', 'replace_parts', 'recipe_to_toml', 'recipe_from_toml', 'TrainParams', 'usable',
-           'KeptFrames', 'read_frame', 'open_training', 'key_stream', 'batches', 'learning_rate', 'make_optimiser',
-           'pick_precision', 'Run', 'Diverged', 'to_device', 'draws_of', 'train_step', 'refuse_nonsense', 'make_run',
-           'total_steps', 'prototype_use', 'prototype_colors', 'winners', 'look', 'fixed_images', 'recipe_of_run',
-           'open_run', 'keep', 'take_up', 'run_steps', 'show_look', 'note', 'add_up', 'open_board', 'train', 'carry_on',
-           'calibrate', 'tell_run']
+           'KeptFrames', 'read_frame', 'open_training', 'key_stream', 'batches', 'make_optimiser', 'Run', 'Diverged',
+           'to_device', 'draws_of', 'train_step', 'refuse_nonsense', 'make_run', 'total_steps', 'prototype_use',
+           'prototype_colors', 'winners', 'look', 'fixed_images', 'recipe_of_run', 'open_run', 'keep', 'take_up',
+           'run_steps', 'show_look', 'note', 'add_up', 'open_board', 'train', 'carry_on', 'calibrate', 'tell_run']
 
 # %% ../nbs/42_training.ipynb #81a85c35
 import dataclasses, json, math, os, sys, time, tomllib
@@ -22,10 +21,10 @@ import numpy as np
 import torch
 from . import __version__
 from .batch import claim, differences, noted_interrupts, read_report, tell, write_report
-from .checkpoints import add_to_log, cut_log, newest_checkpoint, save_checkpoint
+from .checkpoints import add_to_log, cut_log, learning_rate, newest_checkpoint, save_checkpoint
 from .contrast import ContrastParams, contrast_loss
 from .copypaste import MixParams, fit_frame
-from .core import (DataError, FieldInfo, Params, check_range, fingerprint, make_rng, param, params_from_toml, params_to_toml, pick_device,
+from .core import (DataError, FieldInfo, Params, check_range, fingerprint, make_rng, param, params_from_toml, params_to_toml, pick_device, pick_precision,
                         progress, refuse_unknown, write_text)
 from .data import Folder, open_folder, write_image
 from .encoder import Encoder, EncoderParams, calibrate_batch_norm, normalise, save_encoder
@@ -250,19 +249,6 @@ def batches(
             waiting.extend(pool.submit(make, k) for k in islice(todo, 1))
     finally: pool.shutdown(wait=True, cancel_futures=True)
 
-# %% ../nbs/42_training.ipynb #2d70a563
-def learning_rate(
-    step: int,        # 0 is the first
-    steps: int,       # of the whole training
-    warmup: int = 0,  # steps until the peak
-    peak: float = .1,
-    end: float = 0.,  # at the last step
-) -> float:
-    "Linear warm-up that never is 0, then half a cosine."
-    if step < warmup: return peak*(step + 1)/warmup
-    done = (step - warmup)/max(1, steps - 1 - warmup)
-    return end + (peak - end)*.5*(1 + math.cos(math.pi*min(1., done)))
-
 # %% ../nbs/42_training.ipynb #021f6ecb
 def make_optimiser(
     encoder: Encoder,
@@ -271,17 +257,6 @@ def make_optimiser(
     "SGD with momentum, or AdamW."
     if params.optimiser == 'sgd': return torch.optim.SGD(encoder.parameters(), params.lr, params.momentum, weight_decay=params.weight_decay)
     return torch.optim.AdamW(encoder.parameters(), params.lr, weight_decay=params.weight_decay)
-
-
-def pick_precision(
-    name: str,            # auto, float32, bfloat16, float16
-    device: torch.device,
-) -> torch.dtype:
-    "Where `auto` knows that bfloat16 is quick, it takes it."
-    if name != 'auto': return getattr(torch, name)
-    if device.type == 'cuda': quick = torch.cuda.is_bf16_supported()
-    else: quick = device.type == 'cpu' and torch.backends.mkldnn.is_available() and torch.cpu.get_capabilities().get('avx512_bf16', False)
-    return torch.bfloat16 if quick else torch.float32
 
 # %% ../nbs/42_training.ipynb #be0dff2c
 @dataclass

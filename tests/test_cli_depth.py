@@ -332,10 +332,10 @@ def test_monodepth_killed_goes_on_to_the_same(film, tmp_path, toml):
     alike = {**os.environ, 'OMP_NUM_THREADS': str(torch.get_num_threads())} # another number of threads adds up in another order
     process = subprocess.Popen([*COMMAND, *map(str, words)], env=alike, stderr=subprocess.PIPE, stdout=subprocess.PIPE)
     until = time.time() + 120
-    while process.poll() is None and time.time() < until and not list(run.glob('checkpoints/0*')): time.sleep(.02)
+    while process.poll() is None and time.time() < until and not list(run.glob('checkpoints/0*/state.json')): time.sleep(.02)
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    if list(run.glob('checkpoints/0*')) and not (run / 'report.json').exists(): assert here(*words) == 1 # not by chance
+    if list(run.glob('checkpoints/0*/state.json')) and not (run / 'report.json').exists(): assert here(*words) == 1 # not by chance
     assert here(*words, '--resume') == 0
     assert contents(tmp_path / 'out/disp') == contents(tmp_path / 'straight/disp')
 

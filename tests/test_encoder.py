@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from cpcdr import mixdata
-from cpcdr.core import DataError
+from cpcdr.core import DataError, read_weights
 from cpcdr.encoder import (MEAN, RESNETS, STD, Encoder, EncoderParams, Head, Pyramid, calibrate_batch_norm, count_parameters,
-                           feature_strides, load_encoder, make_backbone, normalise, read_weights, resnet_config, save_encoder,
+                           feature_strides, load_encoder, make_backbone, normalise, resnet_config, save_encoder,
                            with_maps)
 
 TINY = EncoderParams.preset('tiny')
@@ -193,10 +193,8 @@ def test_what_does_not_belong_together_is_refused(encoder, tmp_path):
 
 def test_nothing_is_left_of_a_save_that_failed(encoder, tmp_path, monkeypatch):
     import safetensors.torch
-    def full(weights, path, about):
-        open(path, 'wb').write(b'half')
-        raise OSError(28, 'No space left on device')
-    monkeypatch.setattr(safetensors.torch, 'save_file', full)
+    def full(weights, about): raise OSError(28, 'No space left on device')
+    monkeypatch.setattr(safetensors.torch, 'save', full)
     with pytest.raises(DataError, match='no space left'): save_encoder(encoder, tmp_path)
     assert not list(tmp_path.iterdir())
 

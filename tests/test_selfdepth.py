@@ -12,10 +12,11 @@ import pytest
 import torch
 
 import cpcdr.selfdepth as selfdepth
-from cpcdr.core import DataError
+from cpcdr.checkpoints import checkpoint_path, list_checkpoints, load_checkpoint
+from cpcdr.core import DataError, read_weights, write_weights
 from cpcdr.data import samples
 from cpcdr.frame import Camera, Frame
-from cpcdr.selfdepth import (Clip, Learner, SelfDepthParams, checkpoints, fit, learning_rate, load_depth, load_tensors, predict, split_drives, take_batch)
+from cpcdr.selfdepth import Clip, Learner, SelfDepthParams, fit, load_depth, predict, split_drives, take_batch
 
 SMALL = SelfDepthParams(steps=6, batch=2, height=64, width=96, save_every=2, keep=2, warmup=2, mask_from=3)
 
@@ -39,7 +40,13 @@ def whole(frames, tmp_path_factory):
     return run, fit(frames, run, SMALL, quiet=True)
 
 
-def weights(run): return load_tensors(checkpoints(run)[-1])[0]
+def weights(run):
+    "Everything that the newest checkpoint holds, by name."
+    folder = checkpoint_path(run, list_checkpoints(run)[-1])
+    return {f'{p.stem}.{k}': v for p in sorted(folder.glob('*.safetensors')) for k, v in read_weights(p)[0].items()}
+
+
+def exported(run): return read_weights(run/'model.safetensors')[0]
 
 
 def same(a, b): return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
@@ -49,7 +56,7 @@ def test_a_run_leaves_what_was_promised(whole):
     run, report = whole
     assert report['status'] == 'done' and report['step'] == 6 and report['triplets'] == 6
     assert {'config.toml', 'model.safetensors', 'log.jsonl', 'report.json', 'checkpoints', 'look'} <= {p.name for p in run.iterdir()}
-    assert [p.stem for p in checkpoints(run)] == ['0000004', '0000006'] and SelfDepthParams.load(run/'config.toml') == SMALL
+    assert list_checkpoints(run) == [4, 6] and SelfDepthParams.load(run/'config.toml') == SMALL
     assert json.loads((run/'report.json').read_text())['loss_last'] == report['loss_last']
     assert not list(run.rglob('*.part-*'))
 
@@ -60,7 +67,7 @@ def test_resume_gives_the_same_bits(whole, frames, tmp_path):
     assert same(weights(whole[0]), weights(tmp_path))
     lines = lambda run: [{k: v for k, v in json.loads(l).items() if k != 'seconds'} for l in (run/'log.jsonl').read_text().splitlines()]
     assert lines(tmp_path)[-1]['step'] == 6
-    assert same(load_tensors(whole[0]/'model.safetensors')[0], load_tensors(tmp_path/'model.safetensors')[0])
+    assert same(exported(whole[0]), exported(tmp_path))
 
 
 def test_kill_minus_nine_and_on(whole, tmp_path):
@@ -69,11 +76,11 @@ def test_kill_minus_nine_and_on(whole, tmp_path):
     root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     env = {**os.environ, 'PYTHONPATH': root}
     child = subprocess.Popen([sys.executable, '-c', code, str(tmp_path)], env=env, cwd=root)
-    deadline = time.time() + 120
-    while len(checkpoints(tmp_path)) < 1 and child.poll() is None and time.time() < deadline: time.sleep(.01)
+    deadline = time.time() + 600
+    while not list_checkpoints(tmp_path) and child.poll() is None and time.time() < deadline: time.sleep(.01)
     child.send_signal(signal.SIGKILL)
     child.wait()
-    assert checkpoints(tmp_path) and (child.returncode == -signal.SIGKILL or checkpoints(tmp_path)[-1].stem == '0000006')
+    assert list_checkpoints(tmp_path) and (child.returncode == -signal.SIGKILL or list_checkpoints(tmp_path)[-1] == 6)
     fit([f.replace(disp=None, right=None, baseline=None, pose=None) for f in samples('clip')[:8]], tmp_path, SMALL, quiet=True, resume=True)
     assert same(weights(whole[0]), weights(tmp_path))
 
@@ -89,11 +96,23 @@ def test_a_used_folder_is_not_overwritten(whole, frames):
     with pytest.raises(DataError, match='another video'): fit(frames[1:], whole[0], SMALL, quiet=True, resume=True)
 
 
-def test_a_half_checkpoint_is_named(whole, tmp_path, frames):
-    fit(frames, tmp_path, SMALL, quiet=True, until=2)
-    path = checkpoints(tmp_path)[-1]
-    path.write_bytes(path.read_bytes()[:1000])
-    with pytest.raises(DataError, match=path.name): fit(frames, tmp_path, SMALL, quiet=True, resume=True)
+def test_a_half_checkpoint_is_named_and_passed_over(whole, tmp_path, frames):
+    fit(frames, tmp_path, SMALL, quiet=True, until=4)
+    def halve(step):
+        path = checkpoint_path(tmp_path, step)/'nets.safetensors'
+        path.write_bytes(path.read_bytes()[:1000])
+    halve(4)
+    with pytest.warns(UserWarning, match='000004.nets.safetensors.*passed over'): fit(frames, tmp_path, SMALL, quiet=True, resume=True)
+    assert same(weights(whole[0]), weights(tmp_path))
+    halve(4); halve(6)
+    with pytest.warns(UserWarning, match='passed over'), pytest.raises(DataError, match='none of its 2 checkpoints'): fit(frames, tmp_path, SMALL, quiet=True, resume=True)
+
+
+def test_a_learner_remembers_in_the_layout_of_its_weights(whole, frames):
+    "The fused optimiser walks through memory: what it remembers has to lie as the weights do."
+    learner = Learner(SMALL)
+    assert selfdepth.take_up(learner, whole[0]) and learner.step == 6
+    for w, kept in learner.opt.state.items(): assert kept['exp_avg'].stride() == kept['exp_avg_sq'].stride() == w.stride()
 
 
 def test_nan_stops_and_the_last_good_stays(frames, tmp_path, monkeypatch):
@@ -113,9 +132,10 @@ def test_one_nan_step_changes_nothing(frames, monkeypatch):
     clip, learner = Clip(frames, SMALL), Learner(SMALL)
     batch = take_batch(clip, 0)
     learner.learn(batch)
-    before = {k: v.clone() for k, v in learner.tensors().items() if 'running' not in k and 'tracked' not in k}
+    remembered = lambda: [v for part in (learner.nets.parameters(), learner.mean.parameters(), *(s.values() for s in learner.opt.state.values())) for v in part]
+    before = [v.clone() for v in remembered()]
     got = learner.learn({**batch, 'target': batch['target']*float('nan')})
-    assert got['fault'] and all(torch.equal(before[k], learner.tensors()[k]) for k in before)
+    assert got['fault'] and all(torch.equal(a, b) for a, b in zip(before, remembered()))
     assert not learner.learn(take_batch(clip, 1))['fault']
 
 
@@ -137,6 +157,8 @@ def test_a_folder_without_weights_is_refused(tmp_path):
     with pytest.raises(DataError, match='no trained depth'): load_depth(tmp_path)
     (tmp_path/'model.safetensors').write_bytes(b'nonsense')
     with pytest.raises(DataError, match='model.safetensors'): load_depth(tmp_path)
+    write_weights(tmp_path/'model.safetensors', dict(w=torch.ones(2)))
+    with pytest.raises(DataError, match='no depth network of this project'): load_depth(tmp_path)
 
 
 def test_batches_depend_on_seed_and_step_alone(frames):
@@ -148,8 +170,8 @@ def test_batches_depend_on_seed_and_step_alone(frames):
 
 
 def test_learning_rate_goes_up_and_down():
-    p = SMALL.replace(steps=100, warmup=10, lr=1.)
-    rates = [learning_rate(p, k) for k in range(100)]
+    learner, rates = Learner(SMALL.replace(steps=100, warmup=10, lr=1.)), []
+    for learner.step in range(100): rates.append(learner.rate())
     assert 0 < rates[0] <= .1 and abs(max(rates) - 1) < .01 and rates[-1] < .02 and rates.index(max(rates)) in range(8, 12)
 
 
@@ -209,7 +231,7 @@ def test_notes_reach_the_user(frames, tmp_path):
 
 def test_starting_from_other_weights(whole, frames, tmp_path):
     fit(frames, tmp_path, SMALL.replace(steps=1, lr=0.), quiet=True, init=whole[0])
-    a, b = (load_tensors(r/'model.safetensors')[0] for r in (whole[0], tmp_path))
+    a, b = exported(whole[0]), exported(tmp_path)
     assert all(torch.allclose(a[k], b[k], atol=1e-6) for k in a if 'running' not in k and 'tracked' not in k)
 
 

@@ -115,3 +115,12 @@ def test_import_is_light_and_nothing_global_changes():
     code = ('import sys, cpcdr.show\nfor m in ("matplotlib", "plotly", "ipywidgets", "torch"): assert m not in sys.modules, m\n'
             'import numpy as np\ncpcdr.show.grid([np.zeros((4, 4, 3), np.uint8)])._repr_png_()\nassert "matplotlib.pyplot" not in sys.modules')
     subprocess.run([sys.executable, '-c', code], check=True)
+
+
+def test_live_curves_do_nothing_where_nothing_can_be_drawn(monkeypatch, capsys):
+    import IPython
+    from types import SimpleNamespace
+    monkeypatch.setattr(IPython, 'get_ipython', lambda: None) # as in a plain Python, whatever other tests have started
+    live = show.Live([('loss',)], every=0)
+    for k in (1, 2): live(SimpleNamespace(log=[dict(step=k, loss=1.)], picture=np.zeros((4, 4, 3), np.uint8), step=k, steps=2))
+    assert live.handles is None and not capsys.readouterr().out
