@@ -11,7 +11,7 @@ settings = parser['DEFAULT']
 readme = Path('README.md')
 extras = {name: shlex.split(settings[f'{name}_requirements']) for name in ('stereo', 'video', 'tensorboard', 'infomap', 'cluster')}
 # whoever works on the project gets what the lessons compare with, too
-extras['dev'] = shlex.split(settings['dev_requirements']) + extras['stereo'] + extras['video'] + extras['infomap']
+extras['dev'] = shlex.split(settings['dev_requirements']) + extras['stereo'] + extras['video'] + extras['infomap'] + extras['tensorboard']
 
 setup(
     name=settings['lib_name'],

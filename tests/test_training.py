@@ -347,6 +347,16 @@ def test_damaged_frame_keeps_what_was_learned(tmp_path):
     assert train(tmp_path/'data', tmp_path/'r', p, resume=True, quiet=True)['finished']
 
 
+def test_tensorboard_tells_what_the_log_tells(tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    report = train(frames(), tmp_path/'r', MICRO.replace(tensorboard=True, log_every=1, look_every=2), quiet=True)
+    board = EventAccumulator(str(tmp_path/'r'/'tensorboard')).Reload()
+    rows = [json.loads(line) for line in (tmp_path/'r'/'log.jsonl').read_text().splitlines()]
+    for k in ('loss', 'pixel', 'region', 'use', 'lr'):
+        assert [(e.step, pytest.approx(e.value, rel=1e-5)) for e in board.Scalars(k)] == [(r['step'], r[k]) for r in rows], k
+    assert board.Images('look')[-1].step == report['steps']
+
+
 def test_tensorboard_is_optional(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, 'torch.utils.tensorboard', None)
     with pytest.raises(DataError, match='pip install .cpcdr.tensorboard'): train(frames(), tmp_path/'r', MICRO.replace(tensorboard=True), quiet=True)
