@@ -45,6 +45,7 @@ ARMS = {
     'video': Arm('full, depth learned from video', depth='video'),
     'paper': Arm('full, regions as published', regions='paper'),
     'tint': Arm('full, light keeps its colour', tint=False),
+    'grey': Arm('two views, light keeps its colour', 'pixels', tint=False),
 }
 
 # %% ../nbs/90_ablation.ipynb #4be43d48

@@ -73,11 +73,12 @@ def test_arms_differ_from_the_full_method_in_what_they_say():
     full = TrainParams.preset('cpu').replace(**CHANGES['full']).to_dict()
     changed = {k: {d.split()[0] for d in differences(full, TrainParams.preset('cpu').replace(**CHANGES[a.train]).to_dict())} for k, a in ARMS.items() if a.train != 'picie'}
     assert changed['full'] == changed['noisy'] == changed['video'] == changed['paper'] == changed['tint'] == set()
+    assert changed['grey'] == changed['pixels']
     assert changed['regions'] == {'mix.first', 'mix.second'}
     assert changed['flat'] == {'mix.move', 'mix.depth_test'}
     assert changed['random'] - changed['pixels'] == {'steps', 'epochs'} - ({'epochs'} if full['epochs'] == 0 else set())
     assert [k for k, a in ARMS.items() if (a.depth, a.regions) != ('exact', 'street')] == ['noisy', 'video', 'paper']
-    assert [k for k, a in ARMS.items() if not a.tint] == ['tint']
+    assert [k for k, a in ARMS.items() if not a.tint] == ['tint', 'grey']
 
 
 def test_every_arm_is_clustered_on_the_same_regions(out, monkeypatch):
