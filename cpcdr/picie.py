@@ -171,7 +171,7 @@ def train_picie(
     finally: os.close(lock)
     return report
 
-
+# %% ../nbs/43_picie.ipynb #8a623261
 def carry_on(kept, run, params, picie, quiet):
     "From the newest checkpoint to the end."
     encoder = Encoder(params.encoder, params.seed).to(pick_device(params.device)).to(memory_format=torch.channels_last if params.channels_last else torch.contiguous_format)
@@ -197,7 +197,7 @@ def take_up(run, encoder, optimiser): # -> step, clusters, last rows of the log,
     optimiser.load_state_dict(parts['optimiser'])
     return step, [tuple(c) for c in parts['clusters']], about['log'], about['seconds']
 
-
+# %% ../nbs/43_picie.ipynb #8c5706e7
 def picie_step(encoder, optimiser, kept, step, steps, params, picie, clusters, dtype):
     "Look at one batch and move the weights a little."
     for group in optimiser.param_groups: group['lr'] = learning_rate(step, steps, round(params.warmup*steps), params.lr, params.lr_end)
