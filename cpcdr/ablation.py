@@ -285,7 +285,7 @@ def table_picture(
         if best and p != 'probe': ax.axvline(best, color='#c1440e', ls=':', lw=1.5, label='best without learning')
         ax.set(title=PROTOCOLS[p], xlabel='mIoU, 19 classes', yticks=range(len(shown)), yticklabels=[ARMS[a].words for a in shown])
         ax.spines[['top', 'right']].set_visible(False)
-        if best and p != 'probe': ax.legend(frameon=False, fontsize=8)
+        if best and p != 'probe': ax.legend(loc='upper right', edgecolor='none', framealpha=1, fontsize=8)
     figure.axes[0].invert_yaxis()
     return figure
 
