@@ -20,7 +20,7 @@ from .batch import batch, differences, tell
 from .cli_learn import seen_height, thinned
 from .command import Jobs, Json, Out, WrongWords, app, run_command
 from .core import DataError, Params, hidden_bars, make_rng, param, write_json, write_text
-from .data import FolderWriter, open_folder
+from .data import FolderWriter, open_folder, sample_path
 from .files import read_disp
 
 # %% ../nbs/90_ablation.ipynb #756acccb
@@ -127,7 +127,7 @@ def overlays_of(
 def make_depth(out, kind, weights, jobs):
     "Disparity of the training frames, of that kind."
     if kind == 'noisy': batch(NoisyWork(open_folder(out/'train'), out/'depth-noisy'), jobs)
-    if kind == 'video': say('depth', out/'train', out/'depth-video', '--source', 'monodepth', '--checkpoint', weights)
+    if kind == 'video': say('depth', out/'train', out/'depth-video', '--source', 'monodepth', '--checkpoint', weights or sample_path('networks/depth'))
 
 
 def make_regions(out, arm, params, jobs):
@@ -300,14 +300,11 @@ def write_study(work, study):
 # %% ../nbs/90_ablation.ipynb #f6ab1086
 def chosen(
     arms: str, # 'full,pixels'; '' takes all
-    weights,   # of depth learned from video, or None
 ) -> tuple:
-    "Keys of the arms that can be trained."
+    "Keys of the arms to be trained."
     keys = tuple(arms.replace(' ', '').split(',')) if arms else tuple(ARMS)
     if odd := [k for k in keys if k not in ARMS]: raise WrongWords(f'--arms: {odd[0]!r} is none of {", ".join(ARMS)}')
-    if weights: return keys
-    if 'video' in keys: tell('cpcdr: the arm `video` is left out: give --depth-weights, a run of `cpcdr depth --source monodepth`')
-    return tuple(k for k in keys if ARMS[k].depth != 'video')
+    return keys
 
 
 @app.command(short_help='train the method with parts taken away, and put the scores in a table')
@@ -318,14 +315,14 @@ def ablation(
     seeds: Annotated[int, typer.Option(min=1, max=100, help='runs of each arm, with seeds from 0')] = 3,
     steps: Annotated[int, typer.Option(min=1, help='training steps instead of those of the preset', show_default=False)] = None,
     on: Annotated[Literal['val', 'test'], typer.Option(help='towns to be judged on: choose on val, report on test')] = 'test',
-    depth_weights: Annotated[Path, typer.Option(help='network for the arm `video`: a run folder of `cpcdr depth --source monodepth`, or its weights', show_default=False)] = None,
+    depth_weights: Annotated[Path, typer.Option(help='network for the arm `video`: a run folder of `cpcdr depth --source monodepth`, or its weights', show_default='data_samples/networks/depth')] = None,
     jobs: Jobs = 0,
     as_json: Json = False,
 ):
     "Render towns, cut them, train all arms with all seeds, and judge them: OUT/ablation.md, ablation.png, ablation.json. Stopped at any time, the same command goes on."
     params = AblationParams.choose(preset)
     if steps: params = params.replace(steps=steps)
-    keys = chosen(arms, depth_weights)
+    keys = chosen(arms)
     for which in ('train', on): make_streets(out, params, which, jobs)
     for kind in dict.fromkeys(ARMS[k].depth for k in keys): make_depth(out, kind, depth_weights, jobs)
     for arm in {overlays_of(out, ARMS[k])[-1]: ARMS[k] for k in (*keys, 'full')}.values(): make_regions(out, arm, params, jobs)

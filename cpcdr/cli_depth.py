@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['Fps', 'SkipStill', 'Still', 'Fov', 'DataOrFilm', 'Source', 'Fill', 'Most', 'Arrays', 'Reading', 'MinDepth',
-           'MaxDepth', 'Scale', 'Model', 'Output', 'Fit', 'Device', 'Preset', 'Run', 'Checkpoint', 'Resume',
+           'MaxDepth', 'Scale', 'Model', 'Output', 'Fit', 'Device', 'Preset', 'Run', 'Init', 'Checkpoint', 'Resume',
            'FramesWork', 'film_picks', 'folder_picks', 'film_frame', 'folder_frame_copy', 'frames', 'FromStereo',
            'FromFiles', 'array_table', 'to_size', 'FromArrays', 'fit_to_measured', 'FromNetwork', 'spoken_warnings',
            'FromVideo', 'trained_status', 'learn_from', 'filled', 'DepthWork', 'write_first_camera', 'depth_kept',
@@ -303,9 +303,12 @@ class FromVideo:
 def trained_status(
     run: Path,
     params,    # SelfDepthParams
+    origin='', # of the weights that it shall have begun with
 ) -> str:      # '' where there is no network, or one trained with other settings; 'done', 'stopped', 'diverged'
     "How a training ended."
-    try: return json.loads((run/'report.json').read_text())['status'] if (run/'model.safetensors').is_file() and type(params).load(run/'config.toml') == params else ''
+    try:
+        same = (run/'model.safetensors').is_file() and type(params).load(run/'config.toml') == params and json.loads((run/'run.json').read_text()).get('origin', '') == origin
+        return json.loads((run/'report.json').read_text())['status'] if same else ''
     except (DataError, OSError, ValueError, KeyError): return ''
 
 # %% ../nbs/71_cli_depth.ipynb #b7c9e772
@@ -314,14 +317,15 @@ def learn_from(
     run: Path,
     preset: str,     # tiny, cpu, paper, or a TOML file
     resume: bool,    # go on with a training that was cut off
+    init=None,       # run folder or weights to begin with
 ) -> FromVideo:
     "Train on the folder's own frames, unless that was done with the same settings."
-    from cpcdr.selfdepth import SelfDepthParams, fit
+    from cpcdr.selfdepth import SelfDepthParams, fit, origin_of
     params = SelfDepthParams.choose(preset)
-    done = trained_status(run, params) == 'done'
+    done = trained_status(run, params, origin_of(init)) == 'done'
     if done: tell(f'cpcdr: {run} is trained already: its network is used')
     else:
-        with spoken_warnings(): report = fit(folder, run, params, resume, quiet=not sys.stderr.isatty())
+        with spoken_warnings(): report = fit(folder, run, params, resume, init, quiet=not sys.stderr.isatty())
         if report['status'] == 'diverged': tell(f'cpcdr: {run}: training diverged at step {report["step"]}; the last good network is used; lower lr in {run}/config.toml and give it as --preset')
     return FromVideo(run)
 
@@ -392,7 +396,7 @@ def depth_make(work, name):
     return dict(valid=valid, metric=frame.depth is not None)
 
 # %% ../nbs/71_cli_depth.ipynb #8d681a44
-_OF = dict(stereo=('most',), files=('arrays', 'reading', 'min_depth', 'max_depth', 'scale'), pretrained=('model', 'output', 'fit', 'device'), monodepth=('preset', 'run', 'checkpoint', 'resume', 'fit'))
+_OF = dict(stereo=('most',), files=('arrays', 'reading', 'min_depth', 'max_depth', 'scale'), pretrained=('model', 'output', 'fit', 'device'), monodepth=('preset', 'run', 'init', 'checkpoint', 'resume', 'fit'))
 
 # %% ../nbs/71_cli_depth.ipynb #320db548
 def refuse_foreign(source, given) -> dict: # what was given, of those that belong to the source
@@ -402,7 +406,7 @@ def refuse_foreign(source, given) -> dict: # what was given, of those that belon
         raise WrongWords(f'--{option.replace("_", "-")} belongs to --source {" and ".join(s for s, own in _OF.items() if option in own)}, not to {source}')
     if source == 'pretrained' and not given['model']: raise WrongWords('--source pretrained needs --model: the folder of a depth network of transformers, or a name on the hub such as depth-anything/Depth-Anything-V2-Small-hf')
     if source == 'files' and not given['arrays'] and any(given[o] for o in _OF['files']): raise WrongWords('--reading, --min-depth, --max-depth and --scale are for --arrays')
-    if given['checkpoint'] and any(given[o] for o in ('preset', 'run', 'resume')): raise WrongWords('--checkpoint is used as it is: leave out --preset, --run and --resume')
+    if given['checkpoint'] and any(given[o] for o in ('preset', 'run', 'init', 'resume')): raise WrongWords('--checkpoint is used as it is: leave out --preset, --run, --init and --resume')
     return {o: given[o] for o in _OF[source] if given[o] not in (None, False)}
 
 # %% ../nbs/71_cli_depth.ipynb #fa798168
@@ -411,7 +415,7 @@ def find_way(source, folder, out, given):
     if source == 'stereo': return FromStereo(**given)
     if source == 'pretrained': return FromNetwork(**given)
     if source == 'files': return FromArrays(given.pop('arrays'), **given) if 'arrays' in given else FromFiles()
-    way = FromVideo(given['checkpoint']) if 'checkpoint' in given else learn_from(folder, given.get('run', out/'monodepth'), given.get('preset', 'cpu'), given.get('resume', False))
+    way = FromVideo(given['checkpoint']) if 'checkpoint' in given else learn_from(folder, given.get('run', out/'monodepth'), given.get('preset', 'cpu'), given.get('resume', False), given.get('init'))
     way.fit = given.get('fit', False)
     return way
 
@@ -431,6 +435,7 @@ Fit = Annotated[bool, typer.Option('--fit', help='pretrained, monodepth: find sc
 Device = Annotated[str, typer.Option(help='pretrained: auto, cpu, cuda, cuda:1, mps', show_default='auto')]
 Preset = Annotated[str, typer.Option(help='monodepth: tiny (3 minutes), cpu (half an hour), paper (GPU), or a TOML file', show_default='cpu')]
 Run = Annotated[Path, typer.Option(help='monodepth: folder of the training', show_default='OUT/monodepth')]
+Init = Annotated[Path, typer.Option(help='monodepth: a run folder or weights that the training begins with, such as data_samples/networks/depth')]
 Checkpoint = Annotated[Path, typer.Option(help='monodepth: a run folder or weights to use without training')]
 Resume = Annotated[bool, typer.Option('--resume', help='monodepth: go on with a training that was stopped')]
 
@@ -451,13 +456,13 @@ def depth(
     most: Most = None,
     arrays: Arrays = None, reading: Reading = None, min_depth: MinDepth = None, max_depth: MaxDepth = None, scale: Scale = None,
     model: Model = None, output: Output = None, fit: Fit = False, device: Device = None,
-    preset: Preset = None, run: Run = None, checkpoint: Checkpoint = None, resume: Resume = False,
+    preset: Preset = None, run: Run = None, init: Init = None, checkpoint: Checkpoint = None, resume: Resume = False,
     fps: Fps = 10., skip_still: SkipStill = False, still: Still = 1., fov: Fov = None,
     overlay: With = [], jobs: Jobs = 1, overwrite: Overwrite = False, as_json: Json = False,
 ):
     "Depth of every frame of DATA: OUT/disp/NAME.png (uint16/65535, 1 nearest, 0 hole), OUT/depth/NAME.png (uint16/256 m) where it is metric, OUT/camera.json. A film is cut into OUT/rgb first."
     given = refuse_foreign(source, dict(most=most, arrays=arrays, reading=reading, min_depth=min_depth, max_depth=max_depth, scale=scale, model=model, output=output,
-                                        fit=fit, device=device, preset=preset, run=run, checkpoint=checkpoint, resume=resume))
+                                        fit=fit, device=device, preset=preset, run=run, init=init, checkpoint=checkpoint, resume=resume))
     film = frames_of_film(data, out, overwrite, fps=fps, still=still * skip_still, fov=fov)
     folder = open_folder(data, overlay) if film is None else film
     if film is None: check_output(folder, out)

@@ -196,7 +196,7 @@ def test_no_depth_says_what_was_looked_for(tmp_path, capsys):
 
 @pytest.mark.parametrize('words, says', [
     (['--model', 'x'], 'belongs to --source pretrained, not to stereo'), (['--source', 'files', '--most', '64'], 'belongs to --source stereo'), (['--source', 'pretrained'], 'needs --model'),
-    (['--source', 'monodepth', '--checkpoint', 'r', '--resume'], 'leave out'), (['--source', 'files', '--scale', '5.4'], 'are for --arrays'), (['--source', 'stereo', '--fit'], 'pretrained and monodepth')])
+    (['--source', 'monodepth', '--checkpoint', 'r', '--resume'], 'leave out'), (['--source', 'monodepth', '--checkpoint', 'r', '--init', 'r'], 'leave out'), (['--source', 'files', '--scale', '5.4'], 'are for --arrays'), (['--source', 'stereo', '--fit'], 'pretrained and monodepth')])
 def test_words_of_another_source(tmp_path, capsys, words, says):
     assert here('depth', tmp_path, tmp_path / 'out', *words) == 2
     assert says in line(capsys)
@@ -322,6 +322,27 @@ def test_monodepth_from_a_film(film, tmp_path, toml, capsys):
     assert here('depth', out, tmp_path / 'again', '--source', 'monodepth', '--checkpoint', out / 'monodepth') == 0
     assert contents(tmp_path / 'again/disp') == first
     assert here('depth', out, tmp_path / 'none', '--source', 'monodepth', '--checkpoint', tmp_path / 'nothing') == 1
+
+
+def test_monodepth_begins_with_weights(film, tmp_path, toml, capsys):
+    from cpcdr.data import sample_path
+    from cpcdr.selfdepth import SelfDepthParams, load_depth
+    frames, run = tmp_path / 'frames', tmp_path / 'run'
+    assert here('frames', film, frames, '--fov', 60) == 0
+    still = tmp_path / 'still.toml' # nothing is learned: what comes out is what went in
+    SelfDepthParams.load(toml).replace(steps=1, lr=0.).save(still)
+    words = 'depth', frames, tmp_path / 'out', '--source', 'monodepth', '--run', run
+    given = sample_path('networks/depth')
+    assert here(*words, '--preset', still, '--init', given) == 0
+    a, b = (load_depth(x).nets.state_dict() for x in (given, run))
+    assert all(torch.equal(a[k], b[k]) for k in a if 'running' not in k and 'tracked' not in k)
+    capsys.readouterr()
+    assert here(*words, '--preset', still, '--init', given) == 0 and 'trained already' in capsys.readouterr().err
+    assert here(*words, '--preset', still) == 1 and 'holds a training already' in capsys.readouterr().err # another beginning is another training
+    large = tmp_path / 'large.toml'
+    SelfDepthParams.load(toml).replace(net='large').save(large)
+    assert here('depth', frames, tmp_path / 'new', '--source', 'monodepth', '--preset', large, '--init', given) == 1
+    assert 'holds a small network' in capsys.readouterr().err
 
 
 def test_monodepth_killed_goes_on_to_the_same(film, tmp_path, toml):

@@ -40,6 +40,16 @@ def test_the_network_of_the_samples_knows_more_than_colour_and_place(root, scene
     assert linear_probe(partial(see, what='dense'), scenes, scenes)['miou'] > linear_probe(rival_features, scenes, scenes)['miou'] + .05
 
 
+def test_the_depth_network_of_the_samples_knows_more_than_a_road(root, scenes):
+    "It must beat the floor and wall that an untrained network answers with, on every street."
+    from cpcdr.judge import depth_errors, true_depth
+    from cpcdr.selfdepth import DepthModel, load_depth, make_nets, predict
+    model = load_depth(root / 'data_samples' / 'networks' / 'depth')
+    untrained = DepthModel(make_nets(model.params), model.params, model.size, model.scale)
+    error = lambda m, f: depth_errors(1/predict(m, f), true_depth(f), scale='median')['abs_rel']
+    assert all(error(model, f) < error(untrained, f) for f in scenes) and np.mean([error(model, f) for f in scenes]) < .35
+
+
 def test_scenes_are_whole(scenes):
     assert len(scenes) == len(recipe.SCENES)
     seen = np.zeros(256, int)
