@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['PART', 'PARAMS_FORMAT', 'DataError', 'check_shape', 'check_range', 'make_rng', 'seed_everything', 'pick_device',
            'pick_precision', 'fingerprint', 'as_data_error', 'atomic_path', 'write_bytes', 'write_text', 'write_json',
-           'write_weights', 'read_weights', 'hidden_bars', 'progress', 'param', 'FieldInfo', 'Params', 'closest',
-           'refuse_unknown', 'params_to_toml', 'params_from_toml', 'params_chosen']
+           'write_weights', 'read_weights', 'forget_stale_kernels', 'hidden_bars', 'progress', 'param', 'FieldInfo',
+           'Params', 'closest', 'refuse_unknown', 'params_to_toml', 'params_from_toml', 'params_chosen']
 
 # %% ../nbs/01_core.ipynb #fee3aebb
 import dataclasses, hashlib, json, os, secrets, tomllib, zlib
@@ -201,6 +201,25 @@ def read_weights(
     except FileNotFoundError as e: raise DataError(path, 'is not there', 'train first, or give a run folder') from e
     except SafetensorError as e: raise DataError(path, f'is cut or damaged ({e})', 'take an older checkpoint, or copy it again') from e
     except OSError as e: raise as_data_error(path, e) from e
+
+# %% ../nbs/01_core.ipynb #24cdcf70
+def forget_stale_kernels(
+    folder, # of a package
+) -> bool:  # whether anything had to go
+    "Let numba compile anew after any source file of the package has changed; it looks at one file at a time itself."
+    kept = Path(folder)/'__pycache__'
+    try:
+        now = hashlib.blake2b(b''.join(p.name.encode() + p.read_bytes() for p in sorted(Path(folder).glob('*.py')))).hexdigest()
+        stamp = kept/'kernels.txt'
+        if stamp.is_file() and stamp.read_text() == now: return False
+        old = list(kept.glob('*.nbi'))
+        for index in old: index.unlink(missing_ok=True)
+        write_text(stamp, now)
+    except (DataError, OSError): return False # installed where we may not write: there numba keeps nothing either
+    return bool(old)
+
+
+if '__file__' in globals(): forget_stale_kernels(Path(globals()['__file__']).parent)
 
 # %% ../nbs/01_core.ipynb #6e80f62f
 _hidden = []

@@ -99,6 +99,16 @@ def test_recolour_leaves_its_input_alone():
     np.testing.assert_array_equal(rgb, kept)
 
 
+@pytest.mark.parametrize('where', ['paste_color', 'whole_color'])
+@pytest.mark.parametrize('what', ['brightness', 'contrast', 'saturation', 'hue', 'tint'])
+def test_every_change_of_colour_reaches_the_items(where, what):
+    "Both ways that colours take: with a paste, and over the whole image."
+    frames, quiet = [toy(j) for j in range(3)], dict(brightness=0., contrast=0., saturation=0., hue=0., tint=0.)
+    off = dict(paste_color=0., paste_blur=0., paste_grey=0., whole_color=0., whole_blur=0., whole_grey=0.)
+    item = lambda **changes: MixData(frames, SMALL.replace(**(quiet | off | changes)))[0].rgb
+    assert abs(item(**{where: 1., what: .2}) - item(**{where: 1.})).mean() > .003
+
+
 # ---- the proof
 
 def calm(ids):

@@ -5,6 +5,7 @@ import pickle
 import subprocess
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -129,3 +130,18 @@ def test_bars_of_a_part_are_hidden(capfd):
         assert core.progress([], 'still').disable
     assert not core.progress([], 'again').disable and core.progress([], 'no', disable=True).disable
     assert 'within' not in capfd.readouterr().err
+
+
+def test_a_kernel_compiled_into_another_is_not_used_when_old(tmp_path):
+    "numba alone would go on adding one: it looks at the outer kernel's file only."
+    (tmp_path / 'pack').mkdir()
+    kernel = '@numba.njit(cache=True)\ndef {}\n'
+    (tmp_path / 'pack/__init__.py').write_text('from cpcdr.core import forget_stale_kernels\nforget_stale_kernels(__path__[0])\n')
+    (tmp_path / 'pack/outer.py').write_text('import numba\nfrom .inner import inner\n' + kernel.format('outer(x): return inner(x)'))
+    def says(body):
+        (tmp_path / 'pack/inner.py').write_text('import numba\n' + kernel.format(f'inner(x): return {body}'))
+        done = subprocess.run([sys.executable, '-c', 'from pack.outer import outer; print(outer(1), outer.stats.cache_hits)'], cwd=tmp_path, capture_output=True, text=True,
+                              env={**{k: v for k, v in os.environ.items() if k != 'NUMBA_CACHE_DIR'}, 'PYTHONPATH': f'{tmp_path}{os.pathsep}{Path(core.__file__).parent.parent}'})
+        return done.stdout.split() or done.stderr
+    assert says('x + 1') == ['2', 'Counter()'] and says('x + 1')[0] == '2' and 'Counter()' not in says('x + 1')
+    assert says('x + 2') == ['3', 'Counter()']
