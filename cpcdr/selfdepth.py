@@ -49,7 +49,7 @@ class SelfDepthParams(Params):
     mask: bool = param(True, 'leave out what moves with the camera', group='loss')
     still: float = param(1., 'that mask takes only what standing still explains up to this error; 1 takes all, as published', lo=0, hi=1, group='loss')
     mask_from: int = param(100, 'steps without that mask: before it knows anything it would leave out what it cannot explain yet', lo=0, hi=10**6, group='loss')
-    floor: float = param(.1, 'weight of what seems to lie far under the ground', lo=0, hi=10, group='loss')
+    floor: float = param(.1, 'weight of what seems to lie far under the ground; only with refine', lo=0, hi=10, group='loss')
     lr: float = param(1e-3, 'largest learning rate', lo=0, hi=1, group='optimiser')
     warmup: int = param(100, 'steps until the learning rate is there', lo=0, hi=10**6, group='optimiser')
     weight_decay: float = param(1e-2, 'pull of AdamW towards zero', lo=0, hi=1, group='optimiser')

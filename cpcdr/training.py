@@ -493,7 +493,7 @@ def run_steps(
 
 def show_look(run, board):
     "Keep the picture of the fixed frames."
-    if not run.sums: look(run) if run.picture is None else None
+    if run.sums or run.picture is None: look(run) # a line of the log has just looked; otherwise it is done now
     write_image(run.folder/'looks'/f'{run.step:06}.png', run.picture)
     if board: board.add_image('look', run.picture, run.step, dataformats='HWC')
 

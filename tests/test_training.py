@@ -154,6 +154,13 @@ def test_run_folder_tells_all(whole):
     assert sorted(p.name for p in (whole/'looks').iterdir()) == ['000004.png', '000008.png']
 
 
+def test_looks_fall_where_they_were_asked_for(tmp_path):
+    "Between lines of the log, too, and each shows the network of its own step."
+    train(frames(), tmp_path/'r', MICRO.replace(steps=6, log_every=6, look_every=2), quiet=True)
+    looks = [p.read_bytes() for p in sorted((tmp_path/'r'/'looks').iterdir())]
+    assert len(looks) == 3 and len(set(looks)) == 3
+
+
 def test_training_learns(tmp_path):
     p = MICRO.replace(steps=60, log_every=10, save_every=1000, look_every=1000)
     train(frames(8), tmp_path/'r', p, quiet=True)
