@@ -185,10 +185,12 @@ def write_weights(
     path,          # a .safetensors file
     tensors: dict, # name -> tensor
     about=None,    # words about them: name -> text
+    half=False,    # numbers of 16 bits: half the bytes, for weights that travel
 ) -> None:
     "Write a whole file of tensors or none."
     from safetensors.torch import save
-    with atomic_path(path) as part: part.write_bytes(save({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, about))
+    kept = lambda v: (v.half() if half and v.is_floating_point() else v).detach().cpu().contiguous()
+    with atomic_path(path) as part: part.write_bytes(save({k: kept(v) for k, v in tensors.items()}, about))
 
 
 def read_weights(

@@ -209,13 +209,11 @@ def calibrate_batch_norm(
 def save_encoder(
     encoder: Encoder,
     folder,           # where encoder.toml and model.safetensors shall stand
-    half=False,       # numbers of 16 bits: half the bytes, for weights that travel
+    half=False,       # as in `write_weights`
 ) -> None:
     "Shape and weights, each file whole or not at all."
-    weights = encoder.state_dict()
-    if half: weights = {k: v.half() if v.is_floating_point() else v for k, v in weights.items()}
     about = dict(format='1', params=encoder.params.to_toml(), backbone=encoder.backbone.config.to_json_string())
-    write_weights(Path(folder)/'model.safetensors', weights, about)
+    write_weights(Path(folder)/'model.safetensors', encoder.state_dict(), about, half)
     encoder.params.save(Path(folder)/'encoder.toml')
 
 

@@ -7,8 +7,8 @@ __all__ = ['CUT', 'STILL', 'JUMP', 'NETS', 'LOG_EVERY', 'FAULTS', 'CAMERA_HEIGHT
            'likeness', 'Clip', 'net_size', 'camera_of', 'shrink', 'read_clip', 'find_triplets', 'take_batch',
            'make_nets', 'run_nets', 'source_motions', 'hold_scale', 'learn_motion', 'Learner', 'learn_step', 'follow',
            'keep', 'take_up', 'start_run', 'Now', 'run_steps', 'collapsed', 'look', 'infer', 'ground_height', 'fit',
-           'weights_file', 'origin_of', 'first_weights', 'export_model', 'write_report', 'DepthModel', 'load_depth',
-           'predict', 'predict_motion']
+           'export_model', 'write_report', 'DepthModel', 'load_depth', 'predict', 'weights_file', 'origin_of',
+           'first_weights', 'predict_motion']
 
 # %% ../nbs/15_selfdepth.ipynb #60bac87b
 import copy, json, math, re, time
@@ -351,9 +351,9 @@ def _warn(text):
     warnings.warn(text, stacklevel=3)
 
 # %% ../nbs/15_selfdepth.ipynb #31b1cd54
-def start_run(run, params, clip, resume: bool, start=None, origin='') -> Learner:
+def start_run(run, params, clip, resume: bool, init=None) -> Learner:
     "A fresh learner in an empty run folder, or the last checkpoint of one."
-    run, learner = Path(run), Learner(params, start)
+    run, learner, origin = Path(run), Learner(params, init and first_weights(init, params)), origin_of(init)
     there, mark = list_checkpoints(run), fingerprint(params.to_dict(), [list(map(int, r)) for r in clip.triplets[:1000]], clip.frames[0], *([origin] if origin else []))
     if there and not resume: raise DataError(run, f'holds a training already (of {there[-1]} steps)', 'resume it, or name another folder')
     if there:
@@ -464,8 +464,7 @@ def fit(
     params, run = params or SelfDepthParams.preset('tiny'), Path(run)
     clip = Clip(open_folder(data) if isinstance(data, (str, Path)) else data, params)
     for note in clip.notes: _warn(note)
-    start = first_weights(init, params) if init else None
-    learner = start_run(run, params, clip, resume, start, origin_of(init))
+    learner = start_run(run, params, clip, resume, init)
     first = learner.step
     state = run_steps(learner, clip, run, min(until or params.steps, params.steps), watch, quiet) if first < params.steps else 'done'
     if state == 'diverged' and not take_up(learner, run):
@@ -474,32 +473,6 @@ def fit(
     return write_report(learner, clip, run, state, scale)
 
 # %% ../nbs/15_selfdepth.ipynb #a0516e85
-def weights_file(
-    run,      # a run folder, or a file of weights
-) -> Path:
-    "Where the networks of a run stand."
-    path = Path(run)/'model.safetensors' if Path(run).is_dir() else Path(run)
-    if not path.is_file(): raise DataError(run, 'holds no trained depth network', 'train one first, or name the folder of a run')
-    return path
-
-
-def origin_of(
-    init,    # run folder or weights, or None
-) -> str:
-    "A fingerprint of the weights that a training begins with, '' for chance."
-    return fingerprint(np.frombuffer(weights_file(init).read_bytes(), np.uint8)) if init else ''
-
-
-def first_weights(
-    init,   # run folder or weights
-    params, # of the training that begins
-) -> dict:  # name -> tensor
-    "Weights to begin a training with; the networks must be of one build."
-    model, build = load_depth(init), lambda p: (p.net, p.finest)
-    if build(model.params) != build(params): raise DataError(init, f'holds a {model.params.net} network with finest = {model.params.finest}, the settings want {params.net} and {params.finest}', 'give the same, or begin without it')
-    return model.nets.state_dict()
-
-
 def export_model(learner, clip, run) -> float: # metres in a unit of the network
     "RUN/model.safetensors: the running mean, with what is needed to use it."
     picks = np.unique(np.linspace(0, len(clip.triplets) - 1, 32).astype(int))
@@ -552,6 +525,32 @@ def predict(
     q = infer(model.nets['depth'], shrink(frame.image, w, h), camera_row(camera))
     full = F.interpolate(torch.from_numpy(q)[None, None], frame.size[::-1], mode='bilinear', align_corners=False)[0, 0].numpy()
     return np.clip(full / model.scale, 1/65535, 1).astype(np.float32)
+
+# %% ../nbs/15_selfdepth.ipynb #5c8ed9d9
+def weights_file(
+    run,      # a run folder, or a file of weights
+) -> Path:
+    "Where the networks of a run stand."
+    path = Path(run)/'model.safetensors' if Path(run).is_dir() else Path(run)
+    if not path.is_file(): raise DataError(run, 'holds no trained depth network', 'train one first, or name the folder of a run')
+    return path
+
+
+def origin_of(
+    init,    # run folder or weights, or None
+) -> str:
+    "A fingerprint of the weights that a training begins with, '' for chance."
+    return fingerprint(np.frombuffer(weights_file(init).read_bytes(), np.uint8)) if init else ''
+
+
+def first_weights(
+    init,   # run folder or weights
+    params, # of the training that begins
+) -> dict:  # name -> tensor
+    "Weights to begin a training with; the networks must be of one build."
+    model, build = load_depth(init), lambda p: (p.net, p.finest)
+    if build(model.params) != build(params): raise DataError(init, f'holds a {model.params.net} network with finest = {model.params.finest}, the settings want {params.net} and {params.finest}', 'give the same, or begin without it')
+    return model.nets.state_dict()
 
 # %% ../nbs/15_selfdepth.ipynb #80ad595e
 def predict_motion(

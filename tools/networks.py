@@ -22,7 +22,7 @@ def keep_depth(run, out):
     from cpcdr.core import read_weights, write_weights
     from cpcdr.selfdepth import load_depth, weights_file
     tensors, words = read_weights(weights_file(run))
-    write_weights(out/'model.safetensors', {k: v.half() if v.is_floating_point() else v for k, v in tensors.items()}, words)
+    write_weights(out/'model.safetensors', tensors, words, half=True)
     load_depth(out).params.save(out/'config.toml')
 
 
