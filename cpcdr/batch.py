@@ -90,9 +90,9 @@ def run_processes(
 ):
     "Outcomes as they come, from several processes."
     from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, process, wait
-    from multiprocessing import get_context
+    from multiprocessing import active_children, get_context
     os.environ.setdefault('OMP_NUM_THREADS', '1') # each process has one core, not all of them
-    pool, todo, waiting = ProcessPoolExecutor(jobs, get_context('spawn'), start_worker, (work,)), iter(names), set()
+    others, pool, todo, waiting = set(active_children()), ProcessPoolExecutor(jobs, get_context('spawn'), start_worker, (work,)), iter(names), set()
     try:
         while True:
             waiting |= {pool.submit(work_on, n) for n in islice(todo, 0 if wish else 3*jobs - len(waiting))}
@@ -103,7 +103,10 @@ def run_processes(
     except process.BrokenProcessPool as e:
         if wish: return # all processes were told to end
         raise DataError(work.out, 'the system ended a worker process, most likely for want of memory', 'start again with fewer --jobs: what is finished is kept') from e
-    finally: pool.shutdown(wait=True, cancel_futures=True)
+    finally:
+        if len(wish) > 1: # asked twice: what has begun may be a training
+            for child in set(active_children()) - others: child.kill()
+        pool.shutdown(wait=True, cancel_futures=True)
 
 
 def run_all(
@@ -125,8 +128,9 @@ def noted_interrupts():
     "A list that Ctrl-C or a polite kill fills, instead of breaking into the work."
     wish = []
     def note(*_):
-        if wish: raise KeyboardInterrupt
         wish.append(1)
+        if len(wish) > 1: raise KeyboardInterrupt
+        if sys.stderr.isatty(): os.write(2, b'\ncpcdr: finishing what has begun; once more ends at once\n')
     if threading.current_thread() is not threading.main_thread(): return (yield wish)
     old = {s: signal.signal(s, note) for s in (signal.SIGINT, signal.SIGTERM)}
     try: yield wish

@@ -317,6 +317,36 @@ def test_stopped_it_says_so_and_goes_on(tmp_path, params, jobs, how):
     assert report(out)['kept'] >= 2 and not list(out.rglob(f'*{PART}*'))
 
 
+SLOW = '''
+import sys, time
+from pathlib import Path
+from cpcdr.batch import batch
+
+class Slow:
+    command, folders, files, recipe, names = 'slow', (), (), {}, list('abcd')
+    def __init__(self, out): self.out = out
+    def prepare(self): pass
+    def kept(self, name): return None
+    def make(self, name): (self.out/name).write_text(''); time.sleep(600)
+    def summary(self, notes): return {}
+
+if __name__ == '__main__':
+    try: batch(Slow(Path(sys.argv[1])), 2)
+    except KeyboardInterrupt: sys.exit(130)
+'''
+
+
+def test_asked_twice_it_does_not_wait_for_what_has_begun(tmp_path):
+    out = tmp_path / 'out'
+    (tmp_path / 'slow.py').write_text(SLOW)
+    process = subprocess.Popen([sys.executable, tmp_path / 'slow.py', out], start_new_session=True)
+    wait_for_files(out, 2, process, pattern='[ab]')
+    process.send_signal(signal.SIGINT)
+    with pytest.raises(subprocess.TimeoutExpired): process.wait(2)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(20) == 130 and report(out)['finished'] is False and not (out / 'c').exists()
+
+
 @pytest.mark.parametrize('number, says', [(errno.ENOSPC, 'free some space'), (errno.EROFS, 'read-only'), (errno.EACCES, 'may not write there')])
 def test_full_or_forbidden_disk(data, params, tmp_path, number, says, monkeypatch, capsys):
     "It stops with one line, keeps what is whole, leaves nothing half, and goes on when there is room."
