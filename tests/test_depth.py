@@ -1,16 +1,18 @@
-"Stereo: a shifted picture has that shift; wrong pairs are told apart from hard ones; KITTI's own truth."
+"Stereo and motion: a shifted picture has that shift; wrong pairs are told apart from hard ones; KITTI's own truth."
 import sys
 
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 from scipy.ndimage import gaussian_filter
+from scipy.spatial.transform import Rotation
 
 from cpcdr.core import DataError
 from cpcdr.data import open_folder
-from cpcdr.depth import stereo_depth, stereo_disparity
+from cpcdr.depth import camera_motion, follow_corners, horizon_row, step_length, stereo_depth, stereo_disparity
 from cpcdr.frame import Camera, Frame
 from cpcdr.judge import depth_errors
+from cpcdr.town import drive
 
 
 def texture(height=80, width=240, seed=0):
@@ -58,6 +60,71 @@ def test_wrong_pairs():
 def test_missing_opencv_says_how_to_get_it(monkeypatch):
     monkeypatch.setitem(sys.modules, 'cv2', None)
     with pytest.raises(DataError, match='pip install opencv-python-headless'): stereo_depth(a_pair())
+
+
+def points_of_a_drive(turn=(.002, .01, -.003), step=(.02, -.01, .8), n=400, seed=0):
+    "A cloud before a camera that moves, and what it sees of it."
+    rng, camera = np.random.default_rng(seed), Camera(200., 200., 127.5, 63.5, 256, 128)
+    depth = rng.uniform(4, 40, n)
+    at = np.c_[rng.uniform(0, 255, n), rng.uniform(0, 127, n)]
+    X = np.c_[(at - [camera.cx, camera.cy])/[camera.fx, camera.fy], np.ones(n)]*depth[:, None]
+    R = Rotation.from_rotvec(turn).as_matrix()
+    Y = X @ R.T + step
+    return camera, depth, at, Y[:, :2]/Y[:, 2:]*[camera.fx, camera.fy] + [camera.cx, camera.cy], R, np.array(step)
+
+
+def test_exact_corners_give_exact_motion(monkeypatch):
+    camera, depth, at, to, R, step = points_of_a_drive()
+    to[::7] += np.random.default_rng(1).uniform(-30, 30, (len(to[::7]), 2)) # what moves by itself
+    monkeypatch.setattr('cpcdr.depth.follow_corners', lambda a, b, most: (at.astype(np.float32), to.astype(np.float32)))
+    frame = Frame('a', np.zeros((128, 256, 3), np.uint8), camera=camera)
+    m, length = camera_motion(frame, frame.replace(name='b')), np.linalg.norm(step)
+    assert np.abs(m.R - R).max() < 1e-4 and m.step @ step/length > np.cos(np.radians(.1))
+    assert m.followed == len(at) and len(at)*.8 < len(m.at) <= len(at)*.9
+    where = {tuple(p): z for p, z in zip(at.astype(np.float32), depth)}
+    true = np.array([where[tuple(p)] for p in m.at])
+    assert np.median(np.abs(m.disp*true/length - 1)) < .01
+    assert abs(horizon_row([m], camera) - (camera.cy + camera.fy*step[1]/step[2])) < .3
+
+
+@pytest.mark.parametrize('seed', [3, 11])
+def test_motion_horizon_and_speed_of_a_drive(seed):
+    frames = list(drive(seed, 6, 256, 128, fps=8))
+    motions = [camera_motion(a, b) for a, b in zip(frames, frames[1:])]
+    back = camera_motion(frames[1], frames[0])
+    camera, off, ratios = frames[0].camera, [], []
+    road = (frames[0].labels == 0) & (frames[0].disp > 1/30)
+    v, u = np.nonzero(road)
+    a, b, c = np.linalg.lstsq(np.c_[u, v, np.ones(len(u))], frames[0].disp[road], rcond=None)[0]
+    row, height = horizon_row(motions, camera), 1/b/camera.fy
+    for m, f, g in zip(motions, frames, frames[1:]):
+        T = np.linalg.inv(g.pose) @ f.pose
+        off.append(np.degrees(np.arccos(np.clip(m.step @ T[:3, 3]/np.linalg.norm(T[:3, 3]), -1, 1))))
+        ratios.append(step_length(m, camera, row, height)/np.linalg.norm(T[:3, 3]))
+    assert np.median(off) < 1.5 and abs(np.log(np.median(ratios))) < .15, (off, ratios)
+    assert abs(row + (c + a*camera.cx)/b) < 3
+    assert -(motions[0].R.T @ motions[0].step) @ back.step > np.cos(np.radians(3))
+
+
+def test_motion_of_what_cannot_tell():
+    frame = next(drive(3, 1, 256, 128))
+    dark = frame.replace(name='dark', image=np.zeros_like(frame.image))
+    assert len(follow_corners(dark.image, frame.image)[0]) == 0
+    for other, words in ((frame.replace(name='same'), 'no motion'), (dark, 'corners'), (next(drive(3, 1, 128, 64)), 'size')):
+        with pytest.raises(DataError, match=words) as e: camera_motion(frame, other)
+        assert '\n' not in str(e.value) and e.value.mend
+    with pytest.raises(DataError, match='no camera'): camera_motion(frame.replace(camera=None), frame)
+    with pytest.raises(ValueError, match='b: expected shape'): follow_corners(frame.image, frame.image[:9])
+    assert np.isnan(horizon_row([], frame.camera))
+
+
+def test_kitti_horizon_is_where_the_laser_has_it(real):
+    frames = [f for _, f in zip(range(8), open_folder(real/'kitti_raw'))]
+    camera, motions = frames[0].camera, [camera_motion(a, b) for a, b in zip(frames, frames[1:])]
+    row = horizon_row(motions, camera)
+    assert 172 < row < 180                   # planes through two scans: 177.3 and 174.3
+    steps = [step_length(m, camera, row, 1.65) for m in motions]
+    assert .25 < min(steps) and max(steps) < .45 # metres in a tenth of a second: a queue at 12 km/h
 
 
 def test_kitti_stereo(real):
