@@ -119,27 +119,31 @@ def follow_corners(
 ):                    # (N, 2) float32 column and row in `a`, (N, 2) the same corners in `b`
     "Corners (Shi and Tomasi, CVPR 1994), followed there and back (Lucas and Kanade 1981; Bouguet 2001)."
     size = check_shape('a', a, 'H W 3')
+    for name, x in dict(a=a, b=b).items():
+        if x.dtype != np.uint8 or not x.size: raise ValueError(f'{name}: expected uint8 RGB, got {x.dtype} {x.shape}')
     if b.shape != a.shape: raise ValueError(f'b: expected shape {a.shape} as a, got {b.shape}')
-    cv2, up = _opencv(), max(1, round(768/size['W']))
-    grey = [cv2.resize(cv2.cvtColor(np.ascontiguousarray(x), cv2.COLOR_RGB2GRAY), None, fx=up, fy=up, interpolation=cv2.INTER_CUBIC) for x in (a, b)]
-    at = cv2.goodFeaturesToTrack(grey[0], int(most), .003, 2*up)
+    if most < 1: raise ValueError(f'most: expected 1 or more corners, got {most}')
+    cv2, W = _opencv(), size['W']
+    zoom = min(8, round(768/W)) if W < 512 else min(1, 1536/W) # at a size where a tenth of a pixel can be told
+    grey = [cv2.resize(cv2.cvtColor(np.ascontiguousarray(x), cv2.COLOR_RGB2GRAY), None, fx=zoom, fy=zoom, interpolation=cv2.INTER_CUBIC if zoom >= 1 else cv2.INTER_AREA) for x in (a, b)]
+    at = cv2.goodFeaturesToTrack(grey[0], int(most), .003, 2*max(1, zoom))
     if at is None: return np.zeros((2, 0, 2), np.float32)
     move = dict(winSize=(15, 15), maxLevel=4, criteria=(3, 40, .003))
     to, went, _ = cv2.calcOpticalFlowPyrLK(*grey, at, None, **move)
     home, came, _ = cv2.calcOpticalFlowPyrLK(*grey[::-1], to, None, **move)
     good = (went[:, 0] > 0) & (came[:, 0] > 0) & (abs(at - home).max((1, 2)) < .5)
-    return tuple((x[good, 0] + .5)/up - .5 for x in (at, to))
+    return tuple(((x[good, 0] + .5)/zoom - .5).astype(np.float32) for x in (at, to))
 
 # %% ../nbs/11_depth.ipynb #17e4ce24
 @dataclass(frozen=True, eq=False)
 class CameraMotion:
     "How the camera moved from picture `a` to picture `b`, and the corners that say so."
-    R: np.ndarray        # (3, 3) and
-    step: np.ndarray     # (3,) of length 1: a point X before `a` is at R X + |t| step before `b`
+    R: np.ndarray        # (3, 3): a point X in the coordinates of camera `a`
+    step: np.ndarray     # (3,) of length 1: is at R X + length*step in those of `b`. Where `a` stood, seen from `b`: step[2] < 0 driving forward
     at: np.ndarray       # (N, 2) column and row of the agreeing corners in `a`, pixels
     to: np.ndarray       # (N, 2) in `b`
-    disp: np.ndarray     # (N,) their inverse depth, where the length |t| of the step is 1; below 0: behind the camera
-    parallax: np.ndarray # (N,) radians by which a corner at a depth of one step would move
+    inverse_depth: np.ndarray # (N,) in `a`, depth counted in steps; noise takes far ones below 0
+    parallax: np.ndarray # (N,) focal lengths (nearly radians) that a corner moves per unit of inverse depth; 0 at the focus of expansion
     followed: int        # corners followed, agreeing or not
 
 # %% ../nbs/11_depth.ipynb #7db441af
@@ -154,7 +158,7 @@ def _seen_from_both(at, to, camera, R, step):
 
 
 def _misses(at, to, camera, R, step):
-    "By how many pixels each corner misses its epipolar line, to first order (Sampson's distance)."
+    "By how many pixels each corner misses its epipolar line, to first order (Sampson's distance), in pixels of the mean focal length."
     x, y = (np.c_[(p - [camera.cx, camera.cy])/[camera.fx, camera.fy], np.ones(len(p))] for p in (at, to))
     E = np.cross(step, R, axisb=0, axisc=0)
     a, b = x @ E.T, y @ E
@@ -175,26 +179,29 @@ def _polish(at, to, camera, R, step, slack):
 def camera_motion(
     a: Frame,           # with camera
     b: Frame,           # of the same camera, a moment earlier or later
-    slack: float = .2,  # by how much an agreeing corner may miss, pixels
+    slack: float = .2,  # by how much an agreeing corner may miss, > 0, pixels; in pictures wider than 1536 of those at that width
     most: int = 1500,   # corners
 ) -> CameraMotion:
     "Turn and direction of the step between two frames (Nister, PAMI 2004, with MAGSAC++, Barath et al., CVPR 2020)."
     if a.camera is None: raise DataError(a.source or a.name, 'has no camera', 'give camera.json or the data set\'s calibration')
     if a.size != b.size: raise DataError(b.source or b.name, f'has size {b.size}, not {a.size} as {a.name}', 'give two frames of one camera')
-    cv2, camera = _opencv(), a.camera
+    if b.camera is not None and b.camera != a.camera: raise DataError(b.source or b.name, f'has another camera than {a.name}', 'give two frames of one camera')
+    if not slack > 0: raise ValueError(f'slack: expected pixels above 0, got {slack}')
+    cv2, camera, slack = _opencv(), a.camera, slack*max(1, a.size[0]/1536)
     at, to = follow_corners(a.image, b.image, most)
     if len(at) < 30: raise DataError(b.source or b.name, f'shares only {len(at)} corners with {a.name}', 'give two frames a moment apart, neither dark nor blurred')
     moved = float(np.median(np.hypot(*(to - at).T)))
     if moved < .1: raise DataError(b.source or b.name, f'shows no motion since {a.name}: half of the corners moved by less than {moved:.2f} pixels', 'give frames further apart')
-    K = np.array([[camera.fx, 0, camera.cx], [0, camera.fy, camera.cy], [0, 0, 1]])
-    cv2.setRNGSeed(0)   # the same corners shall give the same motion
-    E, good = cv2.findEssentialMat(at, to, K, cv2.USAC_MAGSAC, .9999, slack, maxIters=5000)
+    E, good = cv2.findEssentialMat(at, to, camera.K, cv2.USAC_MAGSAC, .9999, slack, maxIters=5000)
     if E is None or E.shape != (3, 3): raise DataError(b.source or b.name, f'and {a.name} agree on no motion', 'give two frames of one drive')
-    _, R, step, _ = cv2.recoverPose(E, at, to, K, mask=good.copy())
+    _, R, step, *_ = cv2.recoverPose(E, at, to, camera.K, distanceThresh=1e9, mask=good.copy()) # by default what is beyond 50 steps has no vote
     R, step = _polish(at, to, camera, R, step[:, 0], slack)
     keep, followed = abs(_misses(at, to, camera, R, step)) < slack, len(at)
     at, to = at[keep], to[keep]
-    return CameraMotion(R, step, at, to, *_seen_from_both(at, to, camera, R, step), followed)
+    if len(at) < max(30, .2*followed): raise DataError(b.source or b.name, f'and {a.name} agree on no motion: only {len(at)} of {followed} corners do', 'give two frames of one drive, a moment apart')
+    near, parallax = _seen_from_both(at, to, camera, R, step)
+    if float(np.median(abs(near)*parallax))*camera.fx < slack/2: raise DataError(b.source or b.name, f'was taken from where {a.name} was: the camera only turned', 'give frames further apart')
+    return CameraMotion(R, step, at, to, near, parallax, followed)
 
 # %% ../nbs/11_depth.ipynb #bcb7844f
 def horizon_row(
@@ -211,12 +218,15 @@ def step_length(
     camera,               # Camera
     horizon: float,       # row of the road's horizon, as from horizon_row
     height: float = 1.5,  # of the camera above the road, metres
-) -> float:               # metres; nan with fewer than 8 corners near the road
+) -> float:               # metres; nan with fewer than 8 corners near the road, or where it is not between .05 and 10 heights
     "How far the camera moved, told by the road: the value that most corners on the lane before us agree on."
+    if not height > 0: raise ValueError(f'height: expected metres above 0, got {height}')
     x, y = (motion.at[:, 0] - camera.cx)/camera.fx, (motion.at[:, 1] - horizon)/camera.fy
-    near = (y > .06) & (abs(x) < 2.5*y + .1) & (motion.disp > 1e-5)
+    # nearer than 17 heights, no further aside than two and a half
+    near = (y > .06) & (abs(x) < 2.5*y + .1) & (motion.inverse_depth > 1e-5)
     if near.sum() < 8: return float('nan')
-    said, tried = np.log(motion.disp[near]/y[near]), np.linspace(np.log(.05), np.log(10), 300) # log of the step in heights
-    weight = np.minimum(motion.parallax[near]*motion.disp[near], .02)                         # what moves more knows more
-    votes = weight @ np.exp(-((said[:, None] - tried)/.12)**2/2)
-    return height*float(np.exp(tried[votes.argmax()]))
+    said, tried = np.log(motion.inverse_depth[near]/y[near]), np.linspace(np.log(.05), np.log(10), 300) # log of the step in heights
+    weight = np.minimum(motion.parallax[near]*motion.inverse_depth[near], .02)                         # what moves more knows more
+    votes = weight @ np.exp(-((said[:, None] - tried)/.12)**2/2) # each speaks for an eighth more and less
+    best = votes.argmax()
+    return height*float(np.exp(tried[best])) if 0 < best < len(tried) - 1 else float('nan')

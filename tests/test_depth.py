@@ -4,7 +4,7 @@ import sys
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import gaussian_filter, map_coordinates
 from scipy.spatial.transform import Rotation
 
 from cpcdr.core import DataError
@@ -62,7 +62,7 @@ def test_missing_opencv_says_how_to_get_it(monkeypatch):
     with pytest.raises(DataError, match='pip install opencv-python-headless'): stereo_depth(a_pair())
 
 
-def points_of_a_drive(turn=(.002, .01, -.003), step=(.02, -.01, .8), n=400, seed=0):
+def points_of_a_drive(turn=(.002, .01, -.003), step=(.02, -.01, -.8), n=400, seed=0):
     "A cloud before a camera that moves, and what it sees of it."
     rng, camera = np.random.default_rng(seed), Camera(200., 200., 127.5, 63.5, 256, 128)
     depth = rng.uniform(4, 40, n)
@@ -73,18 +73,22 @@ def points_of_a_drive(turn=(.002, .01, -.003), step=(.02, -.01, .8), n=400, seed
     return camera, depth, at, Y[:, :2]/Y[:, 2:]*[camera.fx, camera.fy] + [camera.cx, camera.cy], R, np.array(step)
 
 
-def test_exact_corners_give_exact_motion(monkeypatch):
-    camera, depth, at, to, R, step = points_of_a_drive()
+@pytest.mark.parametrize('step', [(.02, -.01, -.8), (.02, -.01, .8), (.8, .05, .1), (0, .004, -.1)])
+def test_exact_corners_give_exact_motion(step, monkeypatch):
+    camera, depth, at, to, R, step = points_of_a_drive(step=step)
     to[::7] += np.random.default_rng(1).uniform(-30, 30, (len(to[::7]), 2)) # what moves by itself
     monkeypatch.setattr('cpcdr.depth.follow_corners', lambda a, b, most: (at.astype(np.float32), to.astype(np.float32)))
-    frame = Frame('a', np.zeros((128, 256, 3), np.uint8), camera=camera)
-    m, length = camera_motion(frame, frame.replace(name='b')), np.linalg.norm(step)
-    assert np.abs(m.R - R).max() < 1e-4 and m.step @ step/length > np.cos(np.radians(.1))
+    frame, length = Frame('a', np.zeros((128, 256, 3), np.uint8), camera=camera), np.linalg.norm(step)
+    m = camera_motion(frame, frame.replace(name='b'), .05)
+    assert np.abs(m.R - R).max() < 1e-4 and m.step @ step/length > np.cos(np.radians(.3))
     assert m.followed == len(at) and len(at)*.8 < len(m.at) <= len(at)*.9
     where = {tuple(p): z for p, z in zip(at.astype(np.float32), depth)}
     true = np.array([where[tuple(p)] for p in m.at])
-    assert np.median(np.abs(m.disp*true/length - 1)) < .01
-    assert abs(horizon_row([m], camera) - (camera.cy + camera.fy*step[1]/step[2])) < .3
+    assert np.median(np.abs(m.inverse_depth*true/length - 1)) < .01
+    y = (m.to - [camera.cx, camera.cy])/camera.fx
+    np.testing.assert_allclose(m.parallax, np.hypot(*(y*m.step[2] - m.step[:2]).T), rtol=1e-5)
+    if abs(step[2]) > .5*length: assert abs(horizon_row([m], camera) - (camera.cy + camera.fy*step[1]/step[2])) < .3
+    else: assert np.isnan(horizon_row([m], camera)) # sideways there is no focus of expansion
 
 
 @pytest.mark.parametrize('seed', [3, 11])
@@ -107,15 +111,43 @@ def test_motion_horizon_and_speed_of_a_drive(seed):
 
 
 def test_motion_of_what_cannot_tell():
-    frame = next(drive(3, 1, 256, 128))
+    frame, later = drive(3, 2, 256, 128, fps=8)
+    camera, rng = frame.camera, np.random.default_rng(0)
     dark = frame.replace(name='dark', image=np.zeros_like(frame.image))
-    assert len(follow_corners(dark.image, frame.image)[0]) == 0
-    for other, words in ((frame.replace(name='same'), 'no motion'), (dark, 'corners'), (next(drive(3, 1, 128, 64)), 'size')):
-        with pytest.raises(DataError, match=words) as e: camera_motion(frame, other)
+    v, u = np.mgrid[:128, :256]
+    ray = np.stack([(u - camera.cx)/camera.fx, (v - camera.cy)/camera.fy, np.ones(u.shape)], -1) @ Rotation.from_euler('y', 1, degrees=True).as_matrix().T
+    rows, columns = ray[..., 1]/ray[..., 2]*camera.fy + camera.cy, ray[..., 0]/ray[..., 2]*camera.fx + camera.cx
+    turned = np.stack([map_coordinates(frame.image[..., k].astype(float), [rows, columns], order=3, mode='nearest') for k in range(3)], -1)
+    turned = frame.replace(name='turned', image=turned.clip(0, 255).round().astype(np.uint8))
+    other = frame.replace(name='other', image=rng.integers(0, 255, frame.image.shape, dtype=np.uint8))
+    for b, words in ((frame.replace(name='same'), 'no motion'), (dark, 'corners'), (next(drive(3, 1, 128, 64)), 'size'), (turned, 'only turned'),
+                     (later.replace(camera=Camera.guess(256, 128)), 'another camera')):
+        with pytest.raises(DataError, match=words) as e: camera_motion(frame, b)
         assert '\n' not in str(e.value) and e.value.mend
-    with pytest.raises(DataError, match='no camera'): camera_motion(frame.replace(camera=None), frame)
-    with pytest.raises(ValueError, match='b: expected shape'): follow_corners(frame.image, frame.image[:9])
-    assert np.isnan(horizon_row([], frame.camera))
+    with pytest.raises(DataError): camera_motion(other, other.replace(image=rng.permutation(other.image))) # noise: too few corners, or no agreement
+    with pytest.raises(DataError, match='no camera'): camera_motion(frame.replace(camera=None), later)
+    with pytest.raises(ValueError, match='slack'): camera_motion(frame, later, 0)
+    for a, b, most, words in ((frame.image, frame.image[:9], 9, 'b: expected shape'), (frame.image, frame.image/255, 9, 'uint8'), (frame.image, frame.image, 0, 'most')):
+        with pytest.raises(ValueError, match=words): follow_corners(a, b, most)
+    assert len(follow_corners(dark.image, frame.image)[0]) == 0 and np.isnan(horizon_row([], camera))
+    motion = camera_motion(frame, later)
+    assert np.isnan(step_length(motion, camera, 127)) # no corner lies below that horizon
+    with pytest.raises(ValueError, match='height'): step_length(motion, camera, 60, 0)
+
+
+def test_corners_of_a_disagreeing_crowd_are_refused(monkeypatch):
+    rng = np.random.default_rng(0)
+    at, to = rng.uniform(0, 127, (2, 300, 2)).astype(np.float32)
+    monkeypatch.setattr('cpcdr.depth.follow_corners', lambda a, b, most: (at, to))
+    frame = Frame('a', np.zeros((128, 256, 3), np.uint8), camera=Camera.guess(256, 128))
+    with pytest.raises(DataError, match='agree on no motion'): camera_motion(frame, frame.replace(name='b'))
+
+
+@pytest.mark.parametrize('width, height', [(8, 8), (40, 128), (600, 90), (1900, 300)])
+def test_corners_of_any_size(width, height):
+    x = texture(height, width + 2)
+    at, to = follow_corners(np.ascontiguousarray(x[:, :-2]), np.ascontiguousarray(x[:, 2:]))
+    assert at.shape == to.shape and (width < 40 or len(at) > 20 and np.abs(np.median(to - at, 0) - [-2, 0]).max() < .1)
 
 
 def test_kitti_horizon_is_where_the_laser_has_it(real):
