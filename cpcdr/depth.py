@@ -81,11 +81,16 @@ def stereo_disparity(
     return small.astype(np.float32) / 16
 
 # %% ../nbs/11_depth.ipynb #5208d349
+def _check_camera(frame):
+    "DataError unless the frame knows its camera."
+    if frame.camera is None: raise DataError(frame.source or frame.name, 'has no camera', 'give camera.json or the data set\'s calibration')
+
+
 def _check_pair(frame):
     "DataError unless the frame is a usable stereo pair."
     at = frame.source or frame.name
     if frame.right is None: raise DataError(at, 'has no right image', 'stereo needs a second eye: right/ (plain), rightImg8bit/ (Cityscapes) or image_3/ (KITTI)')
-    if frame.camera is None: raise DataError(at, 'has no camera', 'give camera.json or the data set\'s calibration')
+    _check_camera(frame)
     if not frame.baseline or not np.isfinite(frame.baseline): raise DataError(at, f'has baseline {frame.baseline}', 'put the distance between the eyes, in metres, into camera.json as "baseline"')
     if frame.baseline < 0: raise DataError(at, f'has baseline {frame.baseline:g}: left and right are swapped', 'swap the two image folders, or the sign')
 
@@ -147,25 +152,28 @@ class CameraMotion:
     followed: int        # corners followed, agreeing or not
 
 # %% ../nbs/11_depth.ipynb #7db441af
-def _seen_from_both(at, to, camera, R, step):
+def _rays(at, camera):
+    "Pixels (N, 2) to the points (N, 3) behind them at depth 1."
+    return np.c_[(at - [camera.cx, camera.cy])/[camera.fx, camera.fy], np.ones(len(at))]
+
+
+def _seen_from_both(x, y, R, step):
     "Inverse depth in units of the step, by least squares over the two equations of each corner; and its parallax."
-    x, y = ((p - [camera.cx, camera.cy])/[camera.fx, camera.fy] for p in (at, to))
-    turned = np.c_[x, np.ones(len(x))] @ R.T
+    turned, y = x @ R.T, y[:, :2]
     per = y*step[2] - step[:2]                      # how a unit of inverse depth moves a corner, and
     moved = turned[:, :2] - y*turned[:, 2:]         # how it has moved
     length = (per*per).sum(1)
     return (per*moved).sum(1)/np.maximum(length, 1e-12), length**.5
 
 
-def _misses(at, to, camera, R, step):
-    "By how many pixels each corner misses its epipolar line, to first order (Sampson's distance), in pixels of the mean focal length."
-    x, y = (np.c_[(p - [camera.cx, camera.cy])/[camera.fx, camera.fy], np.ones(len(p))] for p in (at, to))
+def _misses(x, y, focal, R, step):
+    "By how many pixels, of a focal length, each corner misses its epipolar line, to first order (Sampson's distance)."
     E = np.cross(step, R, axisb=0, axisc=0)
     a, b = x @ E.T, y @ E
-    return (camera.fx + camera.fy)/2*(y*a).sum(1)/np.sqrt((a[:, :2]**2).sum(1) + (b[:, :2]**2).sum(1) + 1e-18)
+    return focal*(y*a).sum(1)/np.sqrt((a[:, :2]**2).sum(1) + (b[:, :2]**2).sum(1) + 1e-18)
 
 
-def _polish(at, to, camera, R, step, slack):
+def _polish(x, y, focal, R, step, slack):
     "The motion that all corners like best; one that misses by much hardly counts (Cauchy's loss)."
     from scipy.optimize import least_squares
     from scipy.spatial.transform import Rotation
@@ -173,7 +181,7 @@ def _polish(at, to, camera, R, step, slack):
     def moved(p):
         t = step + p[3:] @ across
         return Rotation.from_rotvec(p[:3]).as_matrix() @ R, t/np.linalg.norm(t)
-    return moved(least_squares(lambda p: _misses(at, to, camera, *moved(p)), np.zeros(5), loss='cauchy', f_scale=slack/4).x)
+    return moved(least_squares(lambda p: _misses(x, y, focal, *moved(p)), np.zeros(5), loss='cauchy', f_scale=slack/4).x)
 
 # %% ../nbs/11_depth.ipynb #4d96000f
 def camera_motion(
@@ -183,24 +191,26 @@ def camera_motion(
     most: int = 1500,   # corners
 ) -> CameraMotion:
     "Turn and direction of the step between two frames (Nister, PAMI 2004, with MAGSAC++, Barath et al., CVPR 2020)."
-    if a.camera is None: raise DataError(a.source or a.name, 'has no camera', 'give camera.json or the data set\'s calibration')
-    if a.size != b.size: raise DataError(b.source or b.name, f'has size {b.size}, not {a.size} as {a.name}', 'give two frames of one camera')
-    if b.camera is not None and b.camera != a.camera: raise DataError(b.source or b.name, f'has another camera than {a.name}', 'give two frames of one camera')
+    _check_camera(a)
+    other = b.source or b.name
+    if a.size != b.size: raise DataError(other, f'has size {b.size}, not {a.size} as {a.name}', 'give two frames of one camera')
+    if b.camera is not None and b.camera != a.camera: raise DataError(other, f'has another camera than {a.name}', 'give two frames of one camera')
     if not slack > 0: raise ValueError(f'slack: expected pixels above 0, got {slack}')
     cv2, camera, slack = _opencv(), a.camera, slack*max(1, a.size[0]/1536)
     at, to = follow_corners(a.image, b.image, most)
-    if len(at) < 30: raise DataError(b.source or b.name, f'shares only {len(at)} corners with {a.name}', 'give two frames a moment apart, neither dark nor blurred')
+    if len(at) < 30: raise DataError(other, f'shares only {len(at)} corners with {a.name}', 'give two frames a moment apart, neither dark nor blurred')
     moved = float(np.median(np.hypot(*(to - at).T)))
-    if moved < .1: raise DataError(b.source or b.name, f'shows no motion since {a.name}: half of the corners moved by less than {moved:.2f} pixels', 'give frames further apart')
+    if moved < .1: raise DataError(other, f'shows no motion since {a.name}: half of the corners moved by less than {moved:.2f} pixels', 'give frames further apart')
     E, good = cv2.findEssentialMat(at, to, camera.K, cv2.USAC_MAGSAC, .9999, slack, maxIters=5000)
-    if E is None or E.shape != (3, 3): raise DataError(b.source or b.name, f'and {a.name} agree on no motion', 'give two frames of one drive')
+    if E is None or E.shape != (3, 3): raise DataError(other, f'and {a.name} agree on no motion', 'give two frames of one drive')
     _, R, step, *_ = cv2.recoverPose(E, at, to, camera.K, distanceThresh=1e9, mask=good.copy()) # by default what is beyond 50 steps has no vote
-    R, step = _polish(at, to, camera, R, step[:, 0], slack)
-    keep, followed = abs(_misses(at, to, camera, R, step)) < slack, len(at)
-    at, to = at[keep], to[keep]
-    if len(at) < max(30, .2*followed): raise DataError(b.source or b.name, f'and {a.name} agree on no motion: only {len(at)} of {followed} corners do', 'give two frames of one drive, a moment apart')
-    near, parallax = _seen_from_both(at, to, camera, R, step)
-    if float(np.median(abs(near)*parallax))*camera.fx < slack/2: raise DataError(b.source or b.name, f'was taken from where {a.name} was: the camera only turned', 'give frames further apart')
+    x, y, focal, followed = _rays(at, camera), _rays(to, camera), (camera.fx + camera.fy)/2, len(at)
+    R, step = _polish(x, y, focal, R, step[:, 0], slack)
+    keep = abs(_misses(x, y, focal, R, step)) < slack
+    at, to, x, y = at[keep], to[keep], x[keep], y[keep]
+    if len(at) < max(30, .2*followed): raise DataError(other, f'and {a.name} agree on no motion: only {len(at)} of {followed} corners do', 'give two frames of one drive, a moment apart')
+    near, parallax = _seen_from_both(x, y, R, step)
+    if float(np.median(abs(near)*parallax))*camera.fx < slack/2: raise DataError(other, f'was taken from where {a.name} was: the camera only turned', 'give frames further apart')
     return CameraMotion(R, step, at, to, near, parallax, followed)
 
 # %% ../nbs/11_depth.ipynb #bcb7844f
