@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['NewRun', 'FIT_FRAMES', 'Run', 'Kind', 'Fit', 'FitWith', 'K', 'Height', 'Device', 'device_of', 'train_params', 'train',
            'seen_height', 'thinned', 'frames_to_fit', 'clusters_for', 'SegmentWork', 'network', 'segment_make',
-           'numbered', 'named', 'weights_mark', 'segment', 'run_result', 'probe_result', 'rival_results',
-           'evaluation_text', 'evaluate', 'predictions_result']
+           'numbered', 'named', 'weights_mark', 'trained_with', 'segment', 'run_result', 'probe_result',
+           'rival_results', 'evaluation_text', 'evaluate', 'predictions_result']
 
 # %% ../nbs/72_cli_learn.ipynb #279b0473
 import json, zlib
@@ -206,6 +206,13 @@ def weights_mark(run): # 8 hexadecimal digits
     path = Path(run)/'model.safetensors'
     return f'{zlib.crc32(path.read_bytes()):08x}' if path.is_file() else 'none'
 
+
+def trained_with(run): # the settings as a dict, None where the run does not say
+    "What a run was trained with."
+    from cpcdr.training import TrainParams
+    path = Path(run)/'config.toml'
+    return TrainParams.load(path).to_dict() if path.is_file() else None
+
 # %% ../nbs/72_cli_learn.ipynb #71da7a19
 @app.command(short_help='label maps without labels, from a trained run')
 def segment(
@@ -252,8 +259,10 @@ def run_result(
     from cpcdr.segment import DRAWS, encoder_features, evaluate as score
     rules, encoder = protocol_for(protocol, folder), network(run, device)
     found = clusters_for(encoder, kind, k or len(rules), fit, height, DRAWS)
-    config = dict(run=str(Path(run).resolve()), weights=weights_mark(run), height=height, encoder=encoder.params.to_dict())
-    return score(partial(encoder_features, encoder, height=height), found, folder, rules, config=config, seed=0)
+    trained = trained_with(run)
+    config = dict(run=str(Path(run).resolve()), weights=weights_mark(run), height=height, encoder=encoder.params.to_dict(), training=trained)
+    return score(partial(encoder_features, encoder, height=height), found, folder, rules, config=config,
+                 seed=trained and trained['seed'], draw_seed=found[0].note.get('seed'))
 
 
 def probe_result(run, folder, protocol, teach, height, device):

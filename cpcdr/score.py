@@ -6,7 +6,7 @@
 __all__ = ['CITYSCAPES27', 'PROTOCOLS', 'ONE_TO_ONE', 'AS_CLASSES', 'confusion', 'class_iou', 'scores', 'cluster_iou',
            'hungarian', 'best_class', 'name_clusters', 'Protocol', 'protocol_for', 'read_truth', 'look_at', 'labelled',
            'truth_frame', 'count_folder', 'judge', 'told', 'combined', 'result_text', 'find_predictions',
-           'read_prediction', 'ids_table', 'which_ids', 'numbering_of', 'score_predictions']
+           'read_prediction', 'ids_table', 'which_ids', 'numbering_of', 'config_of', 'score_predictions']
 
 # %% ../nbs/49_score.ipynb #88713970
 import zlib
@@ -242,7 +242,9 @@ def combined(results: list) -> dict:
     mean = lambda x: None if None in x else float(np.mean(x))
     out = first | {x: mean(column(lambda r: r[x])) for x in ('miou', 'pixel_accuracy', 'mean_accuracy')}
     out['per_class'] = {c: mean(column(lambda r: r['per_class'][c])) for c in first['per_class']}
-    if 'many_to_one' in first: out['many_to_one'] = {x: mean(column(lambda r: r['many_to_one'][x])) for x in first['many_to_one']}
+    if 'many_to_one' in first:
+        many = {x: column(lambda r: r['many_to_one'][x]) for x in ('miou', 'pixel_accuracy')}
+        out['many_to_one'] = {x: mean(each) for x, each in many.items()} | dict(each=many['miou'])
     each = column(lambda r: r['miou'])
     return out | dict(draws=len(results), each=each, spread=[min(each), max(each)])
 
@@ -333,6 +335,14 @@ def numbering_of(path):
     about = read_json(known)
     return 'clusters' if about.get('clusters') else tuple(map(str, about.get('names', ())))
 
+
+def config_of(path, files): # -> what a score of label maps notes as its `config`
+    "Where label maps lie, a short mark of what they hold, and the recipe in report.json where one of our commands wrote it."
+    marks = [x for name, f in files.items() for x in (name, zlib.crc32(f.read_bytes()))]
+    try: recipe = read_json(Path(path)/'report.json').get('recipe')
+    except DataError: recipe = None # no report, or somebody else's
+    return dict(predictions=str(Path(path).resolve()), maps=fingerprint(marks), made_by=recipe)
+
 # %% ../nbs/49_score.ipynb #e5194450
 def score_predictions(
     path,             # folder of PNG label maps
@@ -350,13 +360,14 @@ def score_predictions(
     read = lambda f: [read_prediction(files[f.name], f, image_size(folder.files['image'][f.name]), protocol)]
     (raw,), data = count_folder(read, folder, protocol, [255], names, image=False)   # columns are the numbers in the files
     seen = np.flatnonzero(sum(raw.values())[:, :255].sum(0))
+    about = dict(config=config_of(path, files), seed=None) # whoever made them may have had one
     if match:
         k = max(len(protocol), int(seen.max()) + 1 if len(seen) else 1)
-        return judge({n: np.delete(c, np.s_[k:255], 1) for n, c in raw.items()}, protocol) | told(protocol, data, ids='clusters')
+        return judge({n: np.delete(c, np.s_[k:255], 1) for n, c in raw.items()}, protocol) | told(protocol, data, ids='clusters', **about)
     ids = ids or ('train' if said == protocol.classes.names else which_ids(protocol, seen, path))
     table = ids_table(protocol, ids)
     wrong = seen[table[seen] < 0]
     if len(wrong):
         name = next(n for n, c in raw.items() if c[:, wrong].any())
         raise DataError(files[name], f'holds id {wrong[-1]}, which is none of the {ids} ids of {protocol.name}', 'say --ids label for Cityscapes label ids, or --match for clusters')
-    return judge({n: name_clusters(c, table[:255]) for n, c in raw.items()}, protocol, AS_CLASSES) | told(protocol, data, ids=ids)
+    return judge({n: name_clusters(c, table[:255]) for n, c in raw.items()}, protocol, AS_CLASSES) | told(protocol, data, ids=ids, **about)

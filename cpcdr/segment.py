@@ -379,4 +379,4 @@ def linear_probe(
     protocol = protocol if isinstance(protocol, Protocol) else protocol_for(protocol, folder)
     source = as_source(source, 'dense')
     X, y = probe_cells(source, fit, protocol, None, per_frame, seed)
-    return evaluate(source, fit_linear(X, y, len(protocol)), folder, protocol, names, AS_CLASSES, seed=seed)
+    return evaluate(source, fit_linear(X, y, len(protocol)), folder, protocol, names, AS_CLASSES, draw_seed=seed)

@@ -237,6 +237,28 @@ def test_train_then_segment_then_evaluate(streets, tmp_path, capsys):
     assert 'trained otherwise' in error_line(capsys)
 
 
+def test_results_tell_how_they_came_about(streets, tmp_path, capsys):
+    run, p = tmp_path / 'run', ('--protocol', 'cityscapes19', '--no-rivals')
+    assert here('train', streets, run, '--preset', 'tiny', '--steps', 1, '--seed', 3, '--device', 'cpu', '--json') == 0
+    a = scored(capsys, run, streets, *p, '--probe', streets)
+    assert a['seed'] == a['config']['training']['seed'] == 3 and a['config']['training']['steps'] == 1 and a['draw_seed'] is None
+    assert a['linear_probe']['draw_seed'] == 0 and 'seed' not in a['linear_probe']
+    b = scored(capsys, run, streets, *p, '--clusters', 'regions', '--fit', streets)
+    assert (b['seed'], b['draw_seed']) == (3, 0) and b['config'] == a['config']
+    assert here('segment', run, streets, tmp_path / 'o') == 0
+    c = scored(capsys, streets, '--predictions', tmp_path / 'o', '--protocol', 'cityscapes19')
+    assert c['seed'] is None and c['config']['predictions'] == str((tmp_path / 'o').resolve())
+    assert c['config']['made_by']['weights'] == a['config']['weights']
+    write_predictions(tmp_path / 'p', streets, lambda x: x)
+    d = scored(capsys, streets, '--predictions', tmp_path / 'p', '--protocol', 'cityscapes19')
+    assert d['config']['made_by'] is None and d['config']['maps'] != c['config']['maps']
+
+
+def test_a_bare_network_does_not_say_how_it_was_trained(run, data, capsys):
+    r = scored(capsys, run, data, '--protocol', 'cityscapes19', '--no-rivals')
+    assert r['seed'] is None and r['config']['training'] is None
+
+
 def test_train_says_what_it_lacks(data, streets, tmp_path, capsys):
     assert here('train', data, tmp_path / 'run', '--preset', 'tiny') == 1
     assert 'cpcdr depth' in error_line(capsys)
