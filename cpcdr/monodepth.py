@@ -456,7 +456,9 @@ class _Taught(torch.autograd.Function):
         back = torch.zeros_like(T)
         back[:, :, :3] = torch.from_numpy(gT).float()
         ctx.save_for_backward(torch.from_numpy(gq)[:, None] / gq.size, back / gq.size)
-        return torch.tensor(sums[:, 0].sum() / gq.size, dtype=torch.float32), torch.tensor(sums[:, 1].sum() / gq.size, dtype=torch.float32)
+        error, share = (torch.tensor(sums[:, k].sum() / gq.size, dtype=torch.float32) for k in (0, 1))
+        ctx.mark_non_differentiable(share)
+        return error, share
 
     @staticmethod
     def backward(ctx, g, _):

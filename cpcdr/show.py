@@ -361,15 +361,15 @@ class Live:
         every: float = 2., # seconds between two drawings at least
         width: int = 880,  # of the picture, pixels
     ):
-        self.panels, self.every, self.width, self.handles, self.last = panels, every, width, None, 0.
+        self.panels, self.every, self.width, self.handles, self.last = panels, every, width, [], 0.
 
     def __call__(self, run):
         "Draw what the run holds now."
         import time
         if not _in_ipython() or time.monotonic() - self.last < self.every and run.step < run.steps: return
         shown = [curves(run.log, self.panels)] + ([] if run.picture is None else [Picture(run.picture, self.width)])
-        if self.handles is None: self.handles = [_shown_anew(x) for x in shown]
-        else: [h.update(x) for h, x in zip(self.handles, shown)]
+        for handle, x in zip(self.handles, shown): handle.update(x)
+        self.handles += [_shown_anew(x) for x in shown[len(self.handles):]] # the first picture may come later than the curves
         self.last = time.monotonic()
 
 

@@ -1,4 +1,5 @@
 "Training on video: resume is exact, also after kill -9; NaN never reaches the weights; bad video is told in words."
+import dataclasses
 import json
 import os
 import signal
@@ -128,6 +129,15 @@ def test_nan_stops_and_the_last_good_stays(frames, tmp_path, monkeypatch):
     assert all(torch.isfinite(v).all() for v in weights(tmp_path).values()) and np.isfinite(predict(load_depth(tmp_path), frames[0])).all()
 
 
+@pytest.mark.parametrize('bad', [dict(lr=.1), dict(lr=.02, mask=False)]) # nothing teaches any more; depth becomes a wall
+def test_a_run_that_fails_in_finite_numbers_stops(frames, tmp_path, bad):
+    params = SMALL.replace(steps=60, save_every=4, warmup=30, **bad)
+    report = fit(frames, tmp_path, params, quiet=True)
+    assert report['status'] == 'diverged' and report['step'] < 60
+    disp = predict(load_depth(tmp_path), frames[0])
+    assert disp.max() > 1.05*disp.min()
+
+
 def test_one_nan_step_changes_nothing(frames, monkeypatch):
     clip, learner = Clip(frames, SMALL), Learner(SMALL)
     batch = take_batch(clip, 0)
@@ -195,6 +205,22 @@ def test_a_standing_camera_is_told(frames):
     assert len(mixed) == 6 and 'town0058/0000035' in mixed.notes[0]
 
 
+def test_a_camera_stands_in_spite_of_noise_and_traffic(frames):
+    rng, waits = np.random.default_rng(0), []
+    for k in range(8):
+        image = frames[0].image*(1 + rng.uniform(-.04, .04)) + rng.normal(0, 4, frames[0].image.shape)
+        image[60:90, 25*k:25*k + 40] = 40 # a car crosses
+        waits.append(frames[0].replace(name=f'x/{k}', image=np.clip(image, 0, 255).astype(np.uint8)))
+    with pytest.raises(DataError, match='stands still.*x/1, x/2, x/3 and 4 more'): clip_of(waits)
+
+
+def test_every_change_of_street_is_a_cut(frames):
+    streets = [f.replace(name=f'x/{k}', disp=None, labels=None, instances=None, pose=None) for k, f in enumerate(samples('scenes'))]
+    for order in (streets, streets[::-1], streets[::2] + streets[1::2]):
+        clip = clip_of(frames + order)
+        assert [len(r) for r in clip.runs] == [8] + [1]*len(streets)
+
+
 def test_a_cut_is_found(frames):
     other = [f.replace(name=f'town0058/1{k:05}', image=np.ascontiguousarray(f.image[::-1])) for k, f in enumerate(frames)]
     clip = clip_of(frames + other)
@@ -214,6 +240,10 @@ def test_a_missing_or_odd_camera_is_told(frames):
     assert any('guessed' in n for n in clip_of([f.replace(camera=None) for f in frames]).notes)
     odd = [f.replace(camera=Camera(9., 9., 128, 64, 256, 128)) for f in frames]
     assert any('camera looks wrong' in n for n in clip_of(odd).notes)
+    for shift in (dict(cx=-900.), dict(cy=4000.)):
+        aside = [f.replace(camera=dataclasses.replace(f.camera, **shift)) for f in frames]
+        assert any('camera looks wrong' in n and 'looking at column' in n for n in clip_of(aside).notes)
+    assert not clip_of(frames).notes
 
 
 def test_mixed_sizes_are_two_runs(frames):

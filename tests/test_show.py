@@ -123,4 +123,14 @@ def test_live_curves_do_nothing_where_nothing_can_be_drawn(monkeypatch, capsys):
     monkeypatch.setattr(IPython, 'get_ipython', lambda: None) # as in a plain Python, whatever other tests have started
     live = show.Live([('loss',)], every=0)
     for k in (1, 2): live(SimpleNamespace(log=[dict(step=k, loss=1.)], picture=np.zeros((4, 4, 3), np.uint8), step=k, steps=2))
-    assert live.handles is None and not capsys.readouterr().out
+    assert not live.handles and not capsys.readouterr().out
+
+
+def test_a_picture_that_comes_late_is_shown(monkeypatch):
+    from types import SimpleNamespace
+    shown = []
+    monkeypatch.setattr(show, '_in_ipython', lambda: True)
+    monkeypatch.setattr(show, '_shown_anew', lambda x: shown.append(x) or SimpleNamespace(update=lambda y: shown.append(y)))
+    live = show.Live([('loss',)], every=0)
+    for k, picture in enumerate((None, np.zeros((4, 4, 3), np.uint8))): live(SimpleNamespace(log=[dict(step=1, loss=1.)], picture=picture, step=k, steps=9))
+    assert [isinstance(x, show.Picture) for x in shown] == [False, False, True]
