@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['Fps', 'SkipStill', 'Still', 'Fov', 'DataOrFilm', 'Source', 'Fill', 'Most', 'Arrays', 'Reading', 'MinDepth',
            'MaxDepth', 'Scale', 'Model', 'Output', 'Fit', 'Device', 'Preset', 'Run', 'Init', 'Checkpoint', 'Resume',
-           'FramesWork', 'film_picks', 'folder_picks', 'film_frame', 'folder_frame_copy', 'frames', 'FromStereo',
-           'FromFiles', 'array_table', 'to_size', 'FromArrays', 'fit_to_measured', 'FromNetwork', 'spoken_warnings',
+           'FramesWork', 'spoken_warnings', 'film_picks', 'folder_picks', 'film_frame', 'folder_frame_copy', 'frames',
+           'FromStereo', 'FromFiles', 'array_table', 'to_size', 'FromArrays', 'fit_to_measured', 'FromNetwork',
            'FromVideo', 'trained_status', 'learn_from', 'filled', 'DepthWork', 'write_first_camera', 'depth_kept',
            'depth_make', 'refuse_foreign', 'find_way', 'frames_of_film', 'depth']
 
@@ -57,12 +57,21 @@ class FramesWork:
         read = [self.source] if self.film else sources_of(self.folder, name, ('image',))
         return None if made is None or is_older(made, read) else {}
 
+# %% ../nbs/71_cli_depth.ipynb #61a07274
+@contextmanager
+def spoken_warnings():
+    "Warnings as lines of the command."
+    with warnings.catch_warnings():
+        warnings.simplefilter('always', UserWarning)
+        warnings.showwarning = lambda message, category, *_: tell(f'cpcdr: {message}') if issubclass(category, UserWarning) else None
+        yield
+
 # %% ../nbs/71_cli_depth.ipynb #009a2484
 def film_picks(work) -> dict: # name -> Pick
     "The frames of a film that are taken, by name."
     from cpcdr.video import choose_frames, video_info
     info = video_info(work.source)
-    picks = choose_frames(work.source, work.fps, work.still, work.start, work.end)
+    with spoken_warnings(): picks = choose_frames(work.source, work.fps, work.still, work.start, work.end)
     work.seen = max(picks[-1].index + 1, round(info.fps * info.seconds))
     return {f'{work.source.stem}/{k:06}': p for k, p in enumerate(picks)}
 
@@ -269,21 +278,13 @@ class FromNetwork:
         frame = folder.frame(name, {'camera', 'baseline'} | ({'depth'} if self.fit else set()))
         return fit_to_measured(raw_answer(self.load(), frame.image), frame) if self.fit else pretrained_depth(frame, self.load())
 
-# %% ../nbs/71_cli_depth.ipynb #61a07274
-@contextmanager
-def spoken_warnings():
-    "Warnings as lines of the command."
-    with warnings.catch_warnings():
-        warnings.simplefilter('always', UserWarning)
-        warnings.showwarning = lambda message, category, *_: tell(f'cpcdr: {message}') if issubclass(category, UserWarning) else None
-        yield
-
 # %% ../nbs/71_cli_depth.ipynb #b9b9c4b9
 @dataclass
 class FromVideo:
     "A network that learned from a drive."
-    weights: Path       # a run folder, or a file
+    weights: Path         # a run folder, or a file
     fit: bool = False
+    training: dict = None # how the training on these frames went
     fields = 'image', 'camera'
     def names(self, folder): return [n for n in folder.names if not self.fit or n in folder.files['depth']]
     def sources(self, name): return [self.weights/'model.safetensors' if self.weights.is_dir() else self.weights]
@@ -293,6 +294,9 @@ class FromVideo:
     def check(self, folder):
         if self.fit and 'depth' not in folder.has: raise _no_depth(folder)
         self.load()
+    def camera(self, frame): # its camera or the guess that the network works with, '' or what is doubtful about it
+        from cpcdr.selfdepth import camera_of
+        return camera_of(frame)
     def find(self, folder, name):
         from cpcdr.selfdepth import predict
         frame = folder.frame(name, {'camera', 'baseline'} | ({'depth'} if self.fit else set()))
@@ -322,12 +326,13 @@ def learn_from(
     "Train on the folder's own frames, unless that was done with the same settings."
     from cpcdr.selfdepth import SelfDepthParams, fit, origin_of
     params = SelfDepthParams.choose(preset)
-    done = trained_status(run, params, origin_of(init)) == 'done'
-    if done: tell(f'cpcdr: {run} is trained already: its network is used')
+    if trained_status(run, params, origin_of(init)) == 'done':
+        tell(f'cpcdr: {run} is trained already: its network is used')
+        report = json.loads((run/'report.json').read_text())
     else:
         with spoken_warnings(): report = fit(folder, run, params, resume, init, quiet=not sys.stderr.isatty())
-        if report['status'] == 'diverged': tell(f'cpcdr: {run}: training diverged at step {report["step"]}; the last good network is used; lower lr in {run}/config.toml and give it as --preset')
-    return FromVideo(run)
+    if report['status'] == 'diverged': tell(f'cpcdr: {run}: training failed after step {report["step"]}, the last good network is used; copy {run}/config.toml, lower lr in it, and give it as --preset with another --run')
+    return FromVideo(run, training=dict(report=str(run/'report.json')) | {k: report.get(k) for k in ('status', 'step', 'loss_last', 'notes')})
 
 # %% ../nbs/71_cli_depth.ipynb #60082e7d
 def filled(
@@ -360,20 +365,24 @@ class DepthWork:
     def files(self): return () if self.own else ('camera.json',)
     @property
     def names(self): return self.way.names(self.folder)
-    def prepare(self): self.own or write_first_camera(self)
+    def prepare(self): write_first_camera(self)
     def make(self, name): return depth_make(self, name)
     def kept(self, name): return depth_kept(self, name)
     def summary(self, notes):
         without = dict(without=len(self.folder) - len(self.names)) if len(self.names) < len(self.folder) else {}
-        return without | (dict(valid=round(sum(n['valid'] for n in notes) / len(notes), 4), metric=any(n['metric'] for n in notes)) if notes else {})
+        training = dict(training=self.way.training) if getattr(self.way, 'training', None) else {}
+        return without | training | (dict(valid=round(sum(n['valid'] for n in notes) / len(notes), 4), metric=any(n['metric'] for n in notes)) if notes else {})
 
 # %% ../nbs/71_cli_depth.ipynb #8e21deaf
 def write_first_camera(work):
-    "The camera of the first readable frame, for the folder."
+    "The camera of the first readable frame, or the guess that a network worked with, for the folder."
     for name in work.names:
         try: frame = work.folder.frame(name, {'camera', 'baseline'})
         except DataError: continue
-        if frame.camera is not None: return FolderWriter(work.out).write(frame, {'camera', 'baseline'})
+        camera, word = work.way.camera(frame) if hasattr(work.way, 'camera') else (frame.camera, '')
+        if word and not work.way.training: tell(f'cpcdr: {word}') # a training has said so itself
+        if camera is not None and not (work.own and frame.camera): FolderWriter(work.out).write(frame.replace(camera=camera), {'camera', 'baseline'})
+        return
 
 # %% ../nbs/71_cli_depth.ipynb #5dea4cf7
 def depth_kept(work, name):
@@ -469,4 +478,5 @@ def depth(
     way = find_way(source, folder, out, dict(given))
     way.check(folder)
     recipe = recipe_of(folder, overlay, source=source, fill=fill, **{k: str(x) for k, x in given.items() if k != 'resume'})
-    return finish(batch(DepthWork(folder, out, way, fill, recipe), jobs, overwrite), out, as_json)
+    code = finish(batch(DepthWork(folder, out, way, fill, recipe), jobs, overwrite), out, as_json)
+    return 1 if (getattr(way, 'training', None) or {}).get('status') == 'diverged' else code

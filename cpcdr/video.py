@@ -84,20 +84,29 @@ def video_info(path) -> VideoInfo:
         return VideoInfo(str(path), stream.width, stream.height, float(stream.average_rate or 0), float(seconds))
 
 # %% ../nbs/16_video.ipynb #62a3eb5f
+def _tell_of_damage(path, torn):
+    "Warn of broken pictures, by their seconds."
+    import warnings
+    when = ', '.join(f'{t:.2f}' for t in torn[:5]) + (' ...' if len(torn) > 5 else '')
+    if torn: warnings.warn(f'{path}: {len(torn)} broken picture{"s" if len(torn) > 1 else ""} left out, at {when} s; copy the film again', stacklevel=3)
+
+
 def _pictures(path, convert):
     "Seconds from the first picture, and `convert(picture)`, through the whole film."
     film, stream = _opened(path)
-    rate, first, last, k = float(stream.average_rate or 25), None, 0., -1
+    rate, first, last, k, torn = float(stream.average_rate or 25), None, 0., -1, []
     with film:
         try:
             for k, picture in enumerate(film.decode(stream)):
                 t = k / rate if picture.time is None else picture.time
                 first = t if first is None else first
                 last = max(last, t - first)
-                yield last, convert(picture)
+                if picture.is_corrupt: torn.append(last)
+                else: yield last, convert(picture)
         except _pyav().error.FFmpegError as e:
-            raise DataError(path, f'is broken after {last:.2f} s ({k + 1} pictures): {e.strerror or e}', f'use what comes before it (end {last:.2f}), or copy it again') from e
-    if k < 0: raise DataError(path, 'holds no picture that can be decoded', 'copy it again, or convert it to mp4')
+            raise DataError(path, f'is broken after {last:.2f} s ({k + 1} pictures): {e.strerror or e}', f'use what comes before it (cpcdr frames {path} OUT --end {last:.2f}), or copy it again') from e
+    _tell_of_damage(path, torn)
+    if k - len(torn) < 0: raise DataError(path, 'holds no picture that can be decoded', 'copy it again, or convert it to mp4')
 
 # %% ../nbs/16_video.ipynb #8ef4c97b
 def read_video(

@@ -364,4 +364,32 @@ def test_monodepth_killed_goes_on_to_the_same(film, tmp_path, toml):
 def test_monodepth_of_two_frames_is_one_line(tmp_path, toml, capsys):
     data = write(tmp_path / 'data', [pair(k) for k in range(2)], {'image', 'camera'})
     assert here('depth', data, tmp_path / 'out', '--source', 'monodepth', '--preset', toml) == 1
-    assert len([x for x in capsys.readouterr().err.splitlines() if x.startswith('cpcdr: ')]) >= 1
+    said = [x for x in capsys.readouterr().err.splitlines() if x.startswith('cpcdr: ')]
+    assert len(said) == 1 and 'no three frames in a row' in said[0] and not (tmp_path / 'out').exists()
+
+
+def test_monodepth_that_fails_says_so_everywhere(film, tmp_path, toml, capsys):
+    from cpcdr.selfdepth import SelfDepthParams
+    SelfDepthParams.load(toml).replace(steps=60, height=64, save_every=2, lr=.1, warmup=20).save(toml)
+    words = 'depth', film, tmp_path / 'out', '--source', 'monodepth', '--preset', toml, '--run', tmp_path / 'run'
+    assert here(*words) == 1
+    said = capsys.readouterr().err
+    assert 'training failed after step' in said and 'another --run' in said and 'Triggered internally' not in said
+    training = report(tmp_path / 'out')['training']
+    assert training['status'] == 'diverged' and training['report'] == str(tmp_path / 'run/report.json') and 'guessed' in training['notes'][0]
+    assert open_folder(tmp_path / 'out')[0].disp is not None
+
+
+def test_a_guessed_camera_is_written(film, tmp_path, capsys):
+    from cpcdr.data import sample_path
+    from cpcdr.frame import Camera
+    frames = tmp_path / 'frames'
+    assert here('frames', film, frames) == 0
+    words = '--source', 'monodepth', '--checkpoint', sample_path('networks/depth')
+    capsys.readouterr()
+    for data in (frames, film):
+        out = tmp_path / f'out of {data.stem}'
+        assert here('depth', data, out, *words) == 0
+        said = capsys.readouterr().err
+        assert said.count('guessed 75 degrees') == 1
+        assert json.loads((out / 'camera.json').read_text())['fx'] == pytest.approx(Camera.guess(192, 96).fx)

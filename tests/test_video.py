@@ -1,5 +1,6 @@
 "Films: what comes out is what went in, at the rate that was asked; what stands still goes; broken films are one line."
 import sys
+import warnings
 
 import numpy as np
 import pytest
@@ -80,6 +81,24 @@ def test_a_torn_film_never_ends_in_a_traceback(tmp_path):
         (tmp_path / 'b.avi').write_bytes(torn)
         try: assert len(choose_frames(tmp_path / 'b.avi')) >= 1
         except DataError as e: assert str(tmp_path / 'b.avi') in str(e) and '\n' not in str(e)
+
+
+def test_damage_is_told_and_left_out(tmp_path):
+    images = panned(20)
+    for kind in ('avi', 'mp4'): write_video(tmp_path / f'a.{kind}', images)
+    whole = (tmp_path / 'a.avi').read_bytes()
+    (tmp_path / 'cut.avi').write_bytes(whole[:len(whole)*3//4])
+    with pytest.warns(UserWarning, match=r'cut.avi: 1 broken picture left out, at [\d.]+ s'): assert 1 < len(choose_frames(tmp_path / 'cut.avi')) < 19
+    film = bytearray((tmp_path / 'a.mp4').read_bytes())
+    inside = film.index(b'mdat') + 100, film.index(b'moov') - 100
+    for at in np.random.default_rng(0).integers(*inside, 60): film[at] = 255
+    (tmp_path / 'torn.mp4').write_bytes(film)
+    with pytest.warns(UserWarning, match=r'torn.mp4: \d+ broken pictures? left out, at '): picks = choose_frames(tmp_path / 'torn.mp4')
+    assert 5 < len(picks) < 20
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        assert [len(choose_frames(tmp_path / f'a.{kind}')) for kind in ('avi', 'mp4')] == [20, 20]
+        assert [p.index for p, _ in chosen_images(tmp_path / 'torn.mp4', picks)] == [p.index for p in picks] # told once, when they are chosen
 
 
 def test_other_wrong_inputs(tmp_path, monkeypatch):
