@@ -33,7 +33,7 @@ from .monodepth import DepthNet, PoseNet, below_ground, camera_row, depth_loss, 
 @dataclass(frozen=True)
 class SelfDepthParams(Params):
     "All that shapes a training on video; the defaults are the `cpu` preset."
-    steps: int = param(6000, 'training steps', lo=1, hi=10**7, group='length')
+    steps: int = param(5000, 'training steps', lo=1, hi=10**7, group='length')
     batch: int = param(8, 'triplets of frames in a step', lo=1, hi=256, group='length')
     height: int = param(96, 'height the networks see', lo=32, hi=2048, step=32, unit='px', group='picture')
     width: int = param(0, 'width the networks see; 0 takes it from the first frame, near its proportions', lo=0, hi=4096, step=32, unit='px', group='picture')

@@ -224,6 +224,20 @@ def test_kitti_annotated_depth(real, tmp_path):
     assert len(j.rows) == 2 and list(j.skipped) == ['07/000170'] and j.mean['abs_rel'] <= .03 and j.mean['delta1'] >= .99 and j.mean['cover'] > .9
 
 
+def test_the_kept_network_against_laser_scans(real, root):
+    "On a real street that it never saw it must beat a fitted road and itself untrained."
+    from cpcdr.selfdepth import DepthModel, load_depth, make_nets, predict
+    folder = open_folder(real/'kitti_raw')
+    scanned = [folder.frame(n, {'depth', 'camera'}) for n in folder.names if n in folder.files['depth']]
+    model = load_depth(root/'data_samples/networks/depth')
+    untrained = DepthModel(make_nets(model.params), model.params, model.size, model.scale)
+    error = lambda pred, f: depth_errors(pred, f.depth, scale='median')['abs_rel']
+    assert len(scanned) == 2
+    for f in scanned:
+        kept = error(1/predict(model, f), f)
+        assert kept < .9*error(rivals([f.depth])['ground'], f) and kept < .5*error(1/predict(untrained, f), f)
+
+
 # the command
 
 def here(*words): return run_command([str(w) for w in words])
