@@ -78,11 +78,12 @@ def finish(
     report: dict,
     out: Path,
     as_json: bool,
+    more='',       # what else there is to say
 ) -> int:          # exit code
     "Say in one line, or one object, how it went."
     if as_json: print(json.dumps(report, default=str))
     else:
-        counts = f'{report["done"]} made, {report["kept"]} there already, {report["failed"]} failed'
+        counts = f'{report["done"]} made, {report["kept"]} there already, {report["failed"]} failed{more}'
         print(f'{report["command"]}: {report["frames"]} frames: {counts}, {report["seconds"]:.1f} s; see {out/"report.json"}')
     return 0 if report['finished'] else 1
 

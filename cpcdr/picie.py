@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['warp', 'two_views', 'sphere_means', 'PicieParams', 'picie_loss', 'draw_images', 'features_of_both', 'find_clusters',
-           'begun_before', 'train_picie', 'carry_on', 'take_up', 'picie_step']
+           'train_picie', 'carry_on', 'take_up', 'picie_step']
 
 # %% ../nbs/43_picie.ipynb #616a1a02
-import json, os, time
+import os, time
 from dataclasses import dataclass
 from pathlib import Path
 import numpy as np
@@ -15,13 +15,13 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, grid_sample, normalize
 from . import __version__
-from .batch import claim, tell
+from .batch import claim, tell, write_report
 from .checkpoints import learning_rate, newest_checkpoint, save_checkpoint
-from .core import DataError, Params, make_rng, param, pick_device, pick_precision, progress, write_json
+from .core import DataError, Params, fingerprint, make_rng, param, pick_device, pick_precision, progress, write_json
 from .encoder import Encoder, normalise, save_encoder
 from .mixdata import draw_cuts
 from .recolour import draw_recipes, recolour
-from .training import KeptFrames, TrainParams, make_optimiser
+from .training import KeptFrames, TrainParams, forgive, is_done, lasting, make_optimiser, marks_of, open_run
 
 # %% ../nbs/43_picie.ipynb #6275dea5
 def warp(
@@ -138,18 +138,6 @@ def find_clusters(encoder, kept, step, params, picie, centres=None, dtype=torch.
         out.append((mu, many.sum()/(K*many.clamp_min(1).float())))
     return out
 
-# %% ../nbs/43_picie.ipynb #199f5ccf
-def begun_before(
-    run,    # run folder
-    report, # what is to be trained
-) -> dict:  # the report of a finished training of the same kind, or {}
-    "What `run` holds already; DataError if it was trained otherwise."
-    path, same = run/'report.json', lambda r: json.loads(json.dumps({k: r.get(k) for k in ('params', 'picie', 'frames')}))
-    if not path.is_file(): return {}
-    old = json.loads(path.read_text())
-    if same(old) != same(report): raise DataError(run, 'was trained otherwise', 'give another folder')
-    return old if old['finished'] else {}
-
 # %% ../nbs/43_picie.ipynb #99aa7ebc
 def train_picie(
     frames,              # Folder, or a sequence of Frames; images alone are needed
@@ -160,19 +148,25 @@ def train_picie(
 ) -> dict:               # the report
     "Train an encoder the PiCIE way, or go on with it; its prototypes are the clusters of the last round."
     params, run = TrainParams.choose(params).replace(regions='whole', mix=dict(depth_test=False)), Path(run)
-    report = dict(command='picie', version=__version__, params=params.to_dict(), picie=picie.to_dict(), finished=False, frames=len(frames))
-    lock = claim(run, ('checkpoints',))
+    kept = KeptFrames(frames, range(len(frames)), params)
+    marks = marks_of(kept, quiet)
+    recipe = dict(data=dict(frames=len(frames), files=fingerprint(marks)), params=lasting(params.to_dict()), picie=picie.to_dict())
+    report, lock = dict(command='picie', version=__version__, finished=False, recipe=recipe), claim(run, ('checkpoints',))
     try:
-        if old := begun_before(run, report): return old
+        if is_done(old := open_run(run, recipe, marks, True, 'picie'), run): return old
+        write_report(run, report)
+        write_json(run/'data.json', marks)
         params.save(run/'config.toml')
-        write_json(run/'report.json', report)
-        report |= carry_on(KeptFrames(frames, range(len(frames)), params), run, params, picie, quiet)
-        write_json(run/'report.json', report)
+        report |= carry_on(kept, run, params, picie, quiet, recipe)
+        write_report(run, report)
+    except DataError as e:
+        forgive(run, kept, e.path)
+        raise
     finally: os.close(lock)
     return report
 
 # %% ../nbs/43_picie.ipynb #8a623261
-def carry_on(kept, run, params, picie, quiet):
+def carry_on(kept, run, params, picie, quiet, recipe):
     "From the newest checkpoint to the end."
     encoder = Encoder(params.encoder, params.seed).to(pick_device(params.device)).to(memory_format=torch.channels_last if params.channels_last else torch.contiguous_format)
     dtype, optimiser, steps = pick_precision(params.precision, encoder.prototypes.device), make_optimiser(encoder, params), params.steps or params.epochs*len(kept)//params.mix.images
@@ -182,7 +176,7 @@ def carry_on(kept, run, params, picie, quiet):
         if step % picie.refresh == 0: clusters = find_clusters(encoder, kept, step, params, picie, clusters and [mu for mu, _ in clusters], dtype)
         log = [*log[-49:], picie_step(encoder, optimiser, kept, step, steps, params, picie, clusters, dtype)]
         if (step + 1) % params.save_every == 0:
-            save_checkpoint(run, step + 1, dict(encoder=encoder.state_dict(), optimiser=optimiser.state_dict(), clusters=clusters), dict(log=log, seconds=time.time() - start), params.keep)
+            save_checkpoint(run, step + 1, dict(encoder=encoder.state_dict(), optimiser=optimiser.state_dict(), clusters=clusters), dict(log=log, seconds=time.time() - start, recipe=recipe), params.keep)
     if clusters: encoder.prototypes.data.copy_(find_clusters(encoder, kept, steps, params, picie, [mu for mu, _ in clusters], dtype)[0][0])
     save_encoder(encoder, run)
     return dict(finished=True, steps=steps, seconds=round(time.time() - start, 1), **{k: float(np.mean([x[k] for x in log])) for k in (log[0] if log else ())})

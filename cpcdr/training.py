@@ -4,13 +4,15 @@
 
 # %% auto #0
 __all__ = ['MACHINE', 'ARMS', 'Recipe', 'replace_parts', 'recipe_to_toml', 'recipe_from_toml', 'TrainParams', 'usable',
-           'KeptFrames', 'read_frame', 'open_training', 'key_stream', 'batches', 'make_optimiser', 'Run', 'Diverged',
-           'to_device', 'draws_of', 'train_step', 'refuse_nonsense', 'make_run', 'total_steps', 'prototype_use',
-           'prototype_colors', 'winners', 'look', 'fixed_images', 'recipe_of_run', 'open_run', 'keep', 'take_up',
-           'run_steps', 'show_look', 'note', 'add_up', 'open_board', 'train', 'carry_on', 'calibrate', 'tell_run']
+           'left_out', 'KeptFrames', 'needs', 'read_frame', 'open_training', 'key_stream', 'batches', 'make_optimiser',
+           'Run', 'Diverged', 'to_device', 'draws_of', 'train_step', 'refuse_nonsense', 'make_run', 'total_steps',
+           'prototype_use', 'prototype_colors', 'winners', 'look', 'fixed_images', 'sources', 'mark_of', 'marks_of',
+           'lasting', 'recipe_of_run', 'what_changed', 'report_of_run', 'open_run', 'set_aside', 'is_done', 'forgive',
+           'keep', 'take_up', 'run_steps', 'show_look', 'note', 'add_up', 'open_board', 'train', 'carry_on',
+           'calibrate', 'tell_run']
 
 # %% ../nbs/42_training.ipynb #81a85c35
-import dataclasses, json, math, os, sys, time, tomllib
+import dataclasses, json, math, os, sys, time, tomllib, zlib
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, nullcontext
@@ -21,14 +23,14 @@ import numpy as np
 import torch
 from . import __version__
 from .batch import claim, differences, noted_interrupts, read_report, tell, write_report
-from .checkpoints import add_to_log, cut_log, learning_rate, newest_checkpoint, save_checkpoint
+from .checkpoints import add_to_log, cut_log, learning_rate, list_checkpoints, newest_checkpoint, save_checkpoint
 from .contrast import ContrastParams, contrast_loss
 from .copypaste import MixParams, fit_frame
-from .core import (DataError, FieldInfo, Params, check_range, fingerprint, make_rng, param, params_from_toml, params_to_toml, pick_device, pick_precision,
-                        progress, refuse_unknown, write_text)
+from .core import (DataError, FieldInfo, Params, as_data_error, check_range, fingerprint, make_rng, param, params_from_toml, params_to_toml, pick_device,
+                        pick_precision, progress, refuse_unknown, write_json, write_text)
 from .data import Folder, open_folder, write_image
-from .encoder import Encoder, EncoderParams, calibrate_batch_norm, normalise, save_encoder
-from .mixdata import EpochSampler, MixData, collate, open_prepared, pictures
+from .encoder import Encoder, EncoderParams, calibrate_batch_norm, load_encoder, normalise, save_encoder
+from .mixdata import EpochSampler, MixData, PreparedData, collate, open_prepared, pictures
 
 # %% ../nbs/42_training.ipynb #5011e1df
 @dataclass(frozen=True)
@@ -171,6 +173,15 @@ def usable(
         if not gone: good.append(i)
     return good, lack
 
+
+def left_out(
+    lack: dict, # of `usable`
+    n: int,     # frames in all
+) -> list:      # of lines
+    "Who lacks what, in words."
+    some = lambda names: f'{", ".join(names[:3])}{", ..." if len(names) > 3 else ""}'
+    return [f'{len(names)} of {n} frames have no {"disparity" if f == "disp" else f} and are left out: {some(names)}' for f, names in lack.items()]
+
 # %% ../nbs/42_training.ipynb #29f36820
 class KeptFrames:
     "Frames at the size of the mix, kept in memory as far as they fit."
@@ -190,11 +201,14 @@ class KeptFrames:
         return self.kept[i]
 
 
+def needs(params): # of TrainParams: fields beside the image
+    return (('regions',) if params.regions == 'given' else ()) + (('disp',) if params.mix.depth_test else ())
+
+
 def read_frame(kept, number):
     "One frame with what the mix needs."
     p, frames = kept.params, kept.frames
-    fields = ({'regions'} if p.regions == 'given' else set()) | ({'disp'} if p.mix.depth_test else set())
-    f = frames.frame(frames.names[number], fields) if isinstance(frames, Folder) else frames[number]
+    f = frames.frame(frames.names[number], set(needs(p))) if isinstance(frames, Folder) else frames[number]
     if p.regions == 'whole': f = f.replace(regions=np.zeros(f.image.shape[:2], np.int32))
     return fit_frame(f, p.mix.width, p.mix.height, p.mix.fit)
 
@@ -209,13 +223,13 @@ def open_training(
         data = open_prepared(frames)
         if params.regions == 'whole': raise DataError(frames.path, 'was mixed with regions, but regions = "whole" wants none', 'give the frames themselves')
         return data, params.replace(mix=data.params), [f'{frames.path}: already mixed, as its mix.toml says']
-    need = (('regions',) if params.regions == 'given' else ()) + (('disp',) if params.mix.depth_test else ())
-    good, lack = usable(frames, need)
+    good, lack = usable(frames, needs(params))
     by = dict(regions='cpcdr regions', disp='cpcdr depth')
     for f, names in lack.items():
         if len(names) == len(frames): raise DataError(getattr(frames, 'path', 'frames'), f'has no {"disparity" if f == "disp" else f}', f'make them with `{by[f]}` and lay them over with --with')
-    notes = [f'{len(names)} of {len(frames)} frames have no {"disparity" if f == "disp" else f} and are left out: {", ".join(names[:3])}{", ..." if len(names) > 3 else ""}' for f, names in lack.items()]
-    return MixData(KeptFrames(frames, good, params), params.mix, params.seed), params, notes
+    notes = left_out(lack, len(frames))
+    try: return MixData(KeptFrames(frames, good, params), params.mix, params.seed), params, notes
+    except DataError as e: raise DataError(e.path, '; '.join([e.problem, *notes]), e.mend) from e
 
 # %% ../nbs/42_training.ipynb #7a669df0
 def key_stream(
@@ -279,6 +293,7 @@ class Run:
     axes: np.ndarray = None                   # of its colours
     saved: int = -1                           # newest checkpoint
     scaler: object = None                     # of float16
+    recipe: dict = None                       # of `recipe_of_run`
 
 
 class Diverged(DataError):
@@ -334,6 +349,7 @@ def make_run(
     folder: Path,
     data,
     params: TrainParams,
+    recipe: dict = None, # of `recipe_of_run`: checkpoints tell it
 ) -> Run:
     "Everything at step 0."
     device = pick_device(params.device)
@@ -341,7 +357,7 @@ def make_run(
     if params.channels_last: encoder = encoder.to(memory_format=torch.channels_last)
     dtype = pick_precision(params.precision, device)
     if params.compile: encoder.compile()
-    run = Run(Path(folder), params, data, encoder, make_optimiser(encoder, params), device, dtype, total_steps(params, data))
+    run = Run(Path(folder), params, data, encoder, make_optimiser(encoder, params), device, dtype, total_steps(params, data), recipe=recipe)
     if dtype == torch.float16: run.scaler = torch.amp.GradScaler(device.type)
     run.images = fixed_images(data, params.looks)
     return run
@@ -414,30 +430,141 @@ def fixed_images(
     return np.stack([data.frames[int(i)].image for i in np.linspace(0, len(data.frames) - 1, min(n, len(data.frames)))])
 
 # %% ../nbs/42_training.ipynb #985ca7eb
+def sources(
+    data,      # MixData, PreparedData or KeptFrames
+) -> dict:     # field: {name: its file, or its array where frames are in memory}
+    "All that a training reads."
+    if isinstance(data, PreparedData):
+        views = {p.stem: p for p in sorted((data.folder.path/'views').glob('*.npz'))}
+        return dict(image=data.folder.files['image'], regions=data.folder.files['regions'], views=views)
+    kept = data.frames if isinstance(data, MixData) else data
+    frames, fields = kept.frames, ('image', *needs(kept.params))
+    if not isinstance(frames, Folder): return {f: {f'{i} {frames[i].name}'.strip(): getattr(frames[i], f) for i in kept.which} for f in fields}
+    file_of = lambda f, name: frames.files.get(f, {}).get(name) or frames.files['depth'][name] # disparity may be made of depth
+    return {f: {name: file_of(f, name) for name in kept.names} for f in fields}
+
+
+def mark_of(source) -> str:
+    "Digits that change with any byte of a file or an array."
+    if isinstance(source, np.ndarray): return fingerprint(source)
+    try: return f'{zlib.crc32(source.read_bytes()):08x}'
+    except OSError as e: raise as_data_error(source, e) from e
+
+
+def marks_of(
+    data,        # MixData, PreparedData or KeptFrames
+    quiet=False, # no progress bar
+) -> dict:       # field: {name: mark}
+    "A mark for each file."
+    places = sources(data)
+    todo = [x for files in places.values() for x in files.values()]
+    with ThreadPoolExecutor(4) as pool:
+        found = iter(list(progress(pool.map(mark_of, todo), 'look through the data', len(todo), 'file', disable=quiet, delay=3)))
+    return {field: {name: next(found) for name in files} for field, files in places.items()}
+
+# %% ../nbs/42_training.ipynb #606b3dd3
+def lasting(settings): # of TrainParams.to_dict: those that decide the result
+    return {k: v for k, v in settings.items() if k not in MACHINE}
+
+
 def recipe_of_run(
     params: TrainParams,
     data,
+    marks: dict, # of `marks_of`
 ) -> dict:
     "What decides the result."
     frames, first = (data.frames, data.frames[0]) if isinstance(data, MixData) else (data.folder, data.folder[0])
-    about = dict(frames=len(frames), names=fingerprint(list(frames.names)), first=fingerprint(first.image, first.regions, first.disp), seed=data.seed)
-    return dict(data=about, params={k: v for k, v in params.to_dict().items() if k not in MACHINE})
+    about = dict(frames=len(frames), names=fingerprint(list(frames.names)), first=fingerprint(first.image, first.regions, first.disp), seed=data.seed, files=fingerprint(marks))
+    return dict(data=about, params=lasting(params.to_dict()))
 
 
+def what_changed(
+    folder: Path, # a run
+    old: dict,    # recipe that it was begun with
+    new: dict,    # recipe of now
+    marks: dict,
+) -> list:        # of words: ['params.lr 0.001, now 0.01', 'other regions of town/000012']
+    "Settings and files that are not what they were."
+    try: was = json.loads((folder/'data.json').read_text())
+    except (OSError, ValueError): was = None
+    known = set(old.get('data', ())) - (set() if was is None else {'files'}) # older runs told less
+    of = lambda recipe: {k: recipe[k] for k in old} | dict(data={k: v for k, v in recipe['data'].items() if k in known} if known else {})
+    words = differences(of(old), of(json.loads(json.dumps(new))))
+    return words + [f'other {field} of {name}' for field, files in (was or {}).items() for name, mark in files.items() if marks.get(field, {}).get(name, mark) != mark]
+
+# %% ../nbs/42_training.ipynb #921b7baa
+_ONLY_OURS = dict(train='sums', picie='log') # what the checkpoints of each training tell, and others do not
+
+
+def report_of_run(
+    folder: Path,
+    command: str, # 'train' or 'picie'
+) -> dict:        # {} where there is no training
+    "What a training noted; where that is cut or gone, what its newest whole checkpoint tells."
+    path, trouble = folder/'report.json', None
+    try:
+        report = read_report(folder, command)
+        if report and 'recipe' not in report: report['recipe'] = dict(data=dict(frames=report['frames']), params=lasting(report['params']), picie=report['picie'])
+        if report or path.exists(): return report
+    except DataError as e: trouble = e
+    found = newest_checkpoint(folder, lambda line: None)
+    if found and _ONLY_OURS[command] in found[2]:
+        step, _, about = found
+        return dict(step=step, recipe=about.get('recipe') or dict(params=lasting(TrainParams.load(folder/'config.toml').to_dict())), lost=True)
+    if trouble: raise trouble
+    return {}
+
+# %% ../nbs/42_training.ipynb #3264c18f
 def open_run(
     folder: Path,
     recipe: dict,
+    marks: dict,     # of `marks_of`
     resume: bool,
-) -> dict:        # its report, or {} of a new one
+    command='train',
+) -> dict:           # its report, or {} of a new one
     "Refuse a folder that is not ours to write in."
-    old, is_new = read_report(folder, 'train'), not any(p.name[0] != '.' for p in folder.iterdir())
-    if is_new: return {}
-    if not old: raise DataError(folder, 'is not empty, and not from cpcdr train', 'give another folder')
-    changed = differences(old['recipe'], json.loads(json.dumps(recipe)))
+    if not any(p.name[0] != '.' for p in folder.iterdir()): return {}
+    old = report_of_run(folder, command)
+    if not old: raise DataError(folder, f'is not empty, and not from cpcdr {command}', 'give another folder')
+    changed = what_changed(folder, old['recipe'], recipe, marks)
     more = f' and {len(changed) - 3} more' if len(changed) > 3 else ''
-    if changed: raise DataError(folder, f'was trained otherwise: {"; ".join(changed[:3])}{more}', 'give another folder, or the same settings to go on')
+    if changed: raise DataError(folder, f'was trained otherwise: {"; ".join(changed[:3])}{more}', 'give another folder, or the same settings and data to go on')
     if not resume: raise DataError(folder, f'holds {old.get("step", 0)} steps of this training', 'go on with --resume, or give another folder')
+    if old.get('lost'): set_aside(folder/'report.json', old)
     return old
+
+
+def set_aside(path, old):
+    "Say that a report was lost, and keep what is left of it."
+    trust = '' if 'data' in old['recipe'] else '; that the data are the same is taken on trust'
+    tell(f'cpcdr: {path}: is {"cut or damaged" if path.exists() else "gone"}; made anew from the checkpoints{trust}')
+    if path.exists(): path.replace(path.with_name('report.broken.json'))
+
+# %% ../nbs/42_training.ipynb #429e453c
+def is_done(
+    old: dict,    # of `open_run`
+    folder: Path,
+) -> bool:
+    "Whether nothing is left to do: all steps were made, and what they made can be read."
+    if not old.get('finished'): return False
+    try: load_encoder(folder)
+    except DataError as e:
+        if not list_checkpoints(folder): raise DataError(e.path, e.problem, 'no checkpoint is left to write it from: train anew into another folder') from e
+        tell(f'cpcdr: {e.path}: {e.problem}; written anew from the checkpoints')
+        return False
+    return True
+
+
+def forgive(
+    folder: Path,
+    data,         # as of `sources`
+    path,         # of a file that could not be read
+) -> None:
+    "Forget the marks of its frame: it has taught nothing, and may be mended before the training goes on."
+    lost = {name for files in sources(data).values() for name, x in files.items() if isinstance(x, Path) and str(x) == str(path)}
+    if not lost: return
+    marks = json.loads((folder/'data.json').read_text())
+    write_json(folder/'data.json', {field: {name: m for name, m in files.items() if name not in lost} for field, files in marks.items()})
 
 # %% ../nbs/42_training.ipynb #d5ba6b0c
 def keep(
@@ -450,7 +577,7 @@ def keep(
     bad = next((k for k, v in weights.items() if not bool(torch.isfinite(v).all())), None)
     if bad: raise Diverged(run.folder, f'{bad} is not finite after step {run.step}', f'the weights after step {run.saved} are kept; train anew with a smaller lr (now {run.params.lr:g})')
     parts = dict(encoder=weights, optimiser=run.optimiser.state_dict(), **({'scaler': run.scaler.state_dict()} if run.scaler else {}))
-    save_checkpoint(run.folder, run.step, parts, dict(seconds=run.seconds + seconds, sums=run.sums), run.params.keep)
+    save_checkpoint(run.folder, run.step, parts, dict(seconds=run.seconds + seconds, sums=run.sums, recipe=run.recipe), run.params.keep)
     save_encoder(run.encoder, run.folder)
     run.saved = run.step
 
@@ -467,6 +594,7 @@ def take_up(
     if run.scaler and 'scaler' in parts: run.scaler.load_state_dict(parts['scaler'])
     run.seconds, run.sums, run.saved = about['seconds'], about['sums'], run.step
     run.log = cut_log(run.folder, run.step)
+    save_encoder(run.encoder, run.folder) # a kill may have fallen between the checkpoint and this file, or somebody has cut it
 
 # %% ../nbs/42_training.ipynb #4e851c26
 def run_steps(
@@ -539,15 +667,16 @@ def train(
     "Train an encoder; everything that is known of it stands in the run folder."
     data, params, notes = open_training(frames, TrainParams.choose(params))
     for line in () if quiet else notes: tell(f'cpcdr: {line}')
-    folder, recipe = Path(run), recipe_of_run(params, data)
-    lock = claim(folder, ('checkpoints', 'looks'))
+    folder, marks = Path(run), marks_of(data, quiet)
+    recipe, lock = recipe_of_run(params, data, marks), claim(folder, ('checkpoints', 'looks'))
     try:
-        old = open_run(folder, recipe, resume)
-        if old.get('finished'): return old
+        old = open_run(folder, recipe, marks, resume)
+        if is_done(old, folder): return old
         report = dict(command='train', version=__version__, finished=False, recipe=recipe, notes=notes, step=old.get('step', 0))
         write_report(folder, report)
+        write_json(folder/'data.json', marks)
         params.save(folder/'config.toml')
-        with torch.random.fork_rng(devices=[]): return carry_on(make_run(folder, data, params), report, watch, quiet)
+        with torch.random.fork_rng(devices=[]): return carry_on(make_run(folder, data, params, recipe), report, watch, quiet)
     finally: os.close(lock)
 
 
@@ -561,8 +690,9 @@ def carry_on(run, report, watch, quiet):
         if run.steps == 0: calibrate(run)
         report['finished'] = True
     except Diverged: raise
-    except DataError:
+    except DataError as e:
         keep(run) # what was learned before a file failed
+        forgive(run.folder, run.data, e.path)
         raise
     finally: write_report(run.folder, report | tell_run(run))
     return report | tell_run(run)

@@ -111,6 +111,28 @@ def test_probe_and_result_file(run, data, tmp_path, capsys):
     assert r['linear_probe']['matching'] == 'ids are classes' and json.loads((tmp_path / 'r.json').read_text())['miou'] == r['miou']
 
 
+def test_a_frame_without_regions_is_left_out(run, data, tmp_path, capsys):
+    "As in training: told, and not held against the others."
+    writer = FolderWriter(tmp_path / 'fit')
+    for k in range(4): writer.write(scene(k) if k != 2 else scene(k).replace(regions=None))
+    assert here('segment', run, data, tmp_path / 'o', '--clusters', 'regions', '--fit', tmp_path / 'fit', '--k', 5) == 0
+    assert '1 of 4 frames have no regions and are left out: town/000002' in error_line(capsys)
+    for p in (tmp_path / 'fit' / 'region').rglob('*.png'): p.unlink()
+    assert here('segment', run, data, tmp_path / 'p', '--clusters', 'regions', '--fit', tmp_path / 'fit', '--k', 5) == 2
+    assert 'regions' in error_line(capsys)
+
+
+def test_clusters_without_names_are_said_to_be(run, data, tmp_path, capsys):
+    assert here('segment', run, data, tmp_path / 'o', '--k', 5) == 0
+    assert '5 clusters without names (--names LABELLED names them)' in capsys.readouterr().out
+    assert here('segment', run, data, tmp_path / 'p', '--names', data) == 0
+    assert 'without names' not in capsys.readouterr().out
+    FolderWriter(tmp_path / 'plain').write(scene(0, labelled=False))
+    assert here('segment', run, data, tmp_path / 'q', '--names', tmp_path / 'plain') == 1
+    line = error_line(capsys)
+    assert 'has no labels' in line and 'cpcdr segment' not in line and '--names' in line
+
+
 def test_named_clusters_are_train_ids(run, data, tmp_path):
     assert here('segment', run, data, tmp_path / 'o', '--names', data) == 0
     assert json.loads((tmp_path / 'o' / 'classes.json').read_text())['names'][0] == 'road'

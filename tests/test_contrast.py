@@ -272,6 +272,35 @@ def test_pixel_rows_by_hand():
         assert (m, n) == (0, 1) and v == y and region[0] == region[1] and x - u == (7 if region[0] == 2 else 0)
 
 
+def cell_by_hand(m, v, u):
+    "Two rows of four cells a picture, each of 4x4 pixels."
+    for row in range(2):
+        for column in range(4):
+            if 4*row <= v < 4*row + 4 and 4*column <= u < 4*column + 4: return 8*m + 4*row + column
+
+
+def rows_by_hand(batch, places):
+    "Pixel rows and region rows of these pixels, one by one: the car moved by seven columns, all else stays."
+    pixel, region = [], []
+    for k, place in enumerate(places):
+        m, v, u = (int(x) for x in np.unravel_index(place, (2, 8, 16)))
+        what = int(batch['ids'][m, v, u])//2
+        region.append((cell_by_hand(m, v, u), what))
+        x = u if what != 2 else u + 7 if m == 0 else u - 7
+        views = {m: (v, u)} | ({1 - m: (v, x)} if int(batch['ids'][1 - m, v, x])//2 == what else {})
+        if len(views) == 2: pixel += [(cell_by_hand(n, *views[n]), k) for n in (0, 1)]
+    return pixel, region
+
+
+@pytest.mark.parametrize('draw', ['uniform', 'balanced'])
+def test_rows_at_a_quarter_by_hand(draw):
+    batch, pairs = page(), lambda rows: list(zip(*(x.tolist() for x in rows)))
+    pixel, region = rows_by_hand(batch, draw_places(batch, 120, draw, chance(4)).tolist())
+    assert pairs(pixel_rows(batch, (2, 4), 60, draw, chance(4))) == pixel
+    assert pairs(region_rows(batch, (2, 4), 60, draw, chance(4))) == region
+    assert len(pixel) < 240 and {c for c, _ in region} == set(range(16))     # some are hidden in the other picture; every cell has its turn
+
+
 def test_views_that_were_not_made_are_not_seen():
     wide = page(views=5)
     assert find_views(wide, torch.arange(2*8*16))[3][:, 2:].sum() == 0

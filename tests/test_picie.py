@@ -1,4 +1,5 @@
 "PiCIE: moves by hand, k-means by hand, the loss by hand, and a training that repeats."
+import json
 import math
 
 import numpy as np
@@ -7,11 +8,11 @@ import torch
 from torch.nn.functional import normalize
 
 from cpcdr.core import DataError, make_rng
-from cpcdr.encoder import load_encoder
+from cpcdr.encoder import Encoder, load_encoder
 from cpcdr.frame import Frame
 from cpcdr.mixdata import draw_cuts
-from cpcdr.picie import PicieParams, picie_loss, sphere_means, train_picie, two_views, warp
-from cpcdr.training import TrainParams
+from cpcdr.picie import PicieParams, find_clusters, picie_loss, picie_step, sphere_means, train_picie, two_views, warp
+from cpcdr.training import KeptFrames, TrainParams, make_optimiser
 
 BRIEF = TrainParams.preset('tiny').replace(steps=4, mix=dict(width=96, height=48, images=2), encoder=dict(prototypes=6), precision='float32')
 QUICK = PicieParams(refresh=2, samples=500, rounds=3)
@@ -110,6 +111,58 @@ def test_a_stopped_training_goes_on_to_the_same_weights(tmp_path, monkeypatch):
     a, b = (load_encoder(tmp_path/d).state_dict() for d in ('cut', 'straight'))
     assert all(torch.equal(a[k], b[k]) for k in b) and a.keys() == b.keys()
     assert {k: report[k] for k in ('loss', 'agree')} == pytest.approx({k: x for k, x in train_picie(frames(), tmp_path/'straight', recipe, QUICK, quiet=True).items() if k in ('loss', 'agree')})
+
+
+@pytest.fixture
+def short(tmp_path):
+    "A finished run with a checkpoint."
+    train_picie(frames(), tmp_path/'run', BRIEF.replace(save_every=2), QUICK, quiet=True)
+    return tmp_path/'run'
+
+
+def again(run, made=None, params=BRIEF.replace(save_every=2)): return train_picie(made or frames(), run, params, QUICK, quiet=True)
+
+
+@pytest.mark.parametrize('lose', [lambda p: p.write_bytes(p.read_bytes()[:200]), lambda p: p.unlink()])
+def test_what_was_lost_is_made_anew(short, lose):
+    before, report = load_encoder(short).state_dict(), again(short)
+    lose(short/'report.json')
+    with pytest.raises(DataError, match='params.lr 0.001, now 0.5'): again(short, params=BRIEF.replace(save_every=2, lr=.5))
+    assert {k: v for k, v in again(short).items() if k != 'seconds'} == {k: v for k, v in report.items() if k != 'seconds'}
+    lose(short/'model.safetensors')
+    again(short)
+    assert all(torch.equal(v, before[k]) for k, v in load_encoder(short).state_dict().items())
+
+
+def test_other_data_are_noticed(short):
+    made = frames()
+    made[2] = made[2].replace(image=255 - made[2].image)
+    with pytest.raises(DataError, match='other image of 2 2'): again(short, made)
+    with pytest.raises(DataError, match='data.frames 3, now 2'): again(short, frames(2))
+
+
+def test_runs_whose_reports_knew_less(short):
+    "Those of older versions are what they were: finished."
+    path = short/'report.json'
+    new = json.loads(path.read_text())
+    recipe = new.pop('recipe')
+    path.write_text(json.dumps(new | dict(params=BRIEF.replace(save_every=2, regions='whole', mix=dict(depth_test=False)).to_dict(), picie=recipe['picie'], frames=3)))
+    (short/'data.json').unlink()
+    before = (short/'model.safetensors').stat().st_mtime_ns
+    assert again(short)['finished'] and (short/'model.safetensors').stat().st_mtime_ns == before
+    with pytest.raises(DataError, match='data.frames 3, now 2'): again(short, frames(2))
+    with pytest.raises(DataError, match='params.lr'): again(short, params=BRIEF.replace(lr=.5))
+
+
+@pytest.mark.parametrize('clip', [0., .01])
+def test_no_step_is_longer_than_the_clip(clip):
+    params = BRIEF.replace(optimiser='sgd', momentum=0., weight_decay=0., warmup=0., lr=.5, clip=clip, mix=dict(depth_test=False), regions='whole')
+    kept, encoder = KeptFrames(frames(), range(3), params), Encoder(params.encoder)
+    clusters = find_clusters(encoder, kept, 0, params, QUICK)
+    before = [p.detach().clone() for p in encoder.parameters()]
+    picie_step(encoder, make_optimiser(encoder, params), kept, 0, 4, params, QUICK, clusters, torch.float32)
+    step = torch.cat([(p.detach() - b).flatten() for p, b in zip(encoder.parameters(), before)]).norm().item()
+    assert step == pytest.approx(.5*clip, rel=1e-3) if clip else step > .5*.01*2
 
 
 def test_more_clusters_than_features(tmp_path):

@@ -1,6 +1,7 @@
 "Training that can be stopped anywhere: what goes on must be what would have been, to the last bit."
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from cpcdr.cli import MixWork, batch as run_batch
 from cpcdr.core import DataError
 from cpcdr.data import FolderWriter, open_folder
 from cpcdr.encoder import load_encoder
-from cpcdr.training import ARMS, TrainParams, batches, learning_rate, open_training, prototype_colors, prototype_use, train
+from cpcdr.training import ARMS, TrainParams, batches, learning_rate, make_run, open_training, prototype_colors, prototype_use, train, train_step
 from streets import street
 
 torch.set_num_threads(1)
@@ -249,7 +250,7 @@ def test_other_settings_are_refused_by_name(tmp_path):
     with pytest.raises(DataError, match='params.mix.first 2, now 1'): train(frames(), tmp_path/'r', MICRO.replace(mix=dict(first=1)), resume=True, quiet=True)
     with pytest.raises(DataError, match='data.frames 5, now 4'): train(frames(4), tmp_path/'r', MICRO, resume=True, quiet=True)
     other = [f.replace(regions=f.regions//2) for f in frames()]
-    with pytest.raises(DataError, match='data.first'): train(other, tmp_path/'r', MICRO, resume=True, quiet=True)
+    with pytest.raises(DataError, match='data.first.*; other regions of 0 s0; other regions of 1 s1 and 3 more'): train(other, tmp_path/'r', MICRO, resume=True, quiet=True)
     with pytest.raises(DataError, match='go on with --resume'): train(frames(), tmp_path/'r', MICRO, quiet=True)
     assert before == sorted((p, p.stat().st_mtime_ns) for p in (tmp_path/'r').rglob('*') if p.is_file())
     assert train(frames(), tmp_path/'r', MICRO.replace(workers=3, keep=1), resume=True, quiet=True)['finished']
@@ -259,6 +260,160 @@ def test_finished_run_is_left_alone(whole):
     before = (whole/'model.safetensors').stat().st_mtime_ns
     assert train(frames(), whole, MICRO, resume=True, quiet=True)['step'] == 8
     assert (whole/'model.safetensors').stat().st_mtime_ns == before
+
+
+def stopped(run, step=6):
+    "A training that was killed after a step."
+    with pytest.raises(KeyboardInterrupt): train(frames(), run, MICRO, watch=stop_at(step), quiet=True)
+    return run
+
+
+def alter(path, change):
+    "A JSON file, changed."
+    x = json.loads(path.read_text())
+    change(x)
+    path.write_text(json.dumps(x))
+
+
+def listing(run): return sorted((p, p.stat().st_mtime_ns) for p in run.rglob('*') if p.is_file())
+
+
+@pytest.mark.parametrize('lose', [lambda p: p.write_bytes(p.read_bytes()[:200]), lambda p: p.write_text('[]'), lambda p: p.unlink()])
+def test_a_lost_report_is_made_anew(tmp_path, whole, lose, capsys):
+    run = stopped(tmp_path/'r')
+    lose(run/'report.json')
+    left = (run/'report.json').read_bytes() if (run/'report.json').exists() else None
+    before = listing(run)
+    with pytest.raises(DataError, match='holds 4 steps of this training; go on with --resume'): train(frames(), run, MICRO, quiet=True)
+    with pytest.raises(DataError, match='params.lr 0.001, now 0.01'): train(frames(), run, MICRO.replace(lr=.01), resume=True, quiet=True)
+    with pytest.raises(DataError, match='data.names'): train(frames()[::-1], run, MICRO, resume=True, quiet=True)
+    assert listing(run) == before
+    report = train(frames(), run, MICRO, resume=True, quiet=True)
+    assert same(weights(whole), weights(run)) and 'made anew from the checkpoints' in capsys.readouterr().err
+    timeless = lambda r: {k: v for k, v in r.items() if k != 'seconds'}
+    assert timeless(json.loads((run/'report.json').read_text())) == timeless(json.loads((whole/'report.json').read_text())) == timeless(report)
+    assert left is None or (run/'report.broken.json').read_bytes() == left
+
+
+def test_a_lost_report_of_a_finished_run(tmp_path, whole):
+    run = shutil.copytree(whole, tmp_path/'r')
+    (run/'report.json').unlink()
+    assert train(frames(), run, MICRO, resume=True, quiet=True)['finished']
+    assert same(weights(whole), weights(run))
+    assert (run/'report.json').read_text() == (whole/'report.json').read_text()
+
+
+def test_checkpoints_that_tell_no_recipe(tmp_path, whole, capsys):
+    "Those of older versions: config.toml has the settings."
+    run = stopped(tmp_path/'r')
+    (run/'report.json').unlink()
+    for p in run.glob('checkpoints/*/state.json'): alter(p, lambda s: s['about'].pop('recipe'))
+    (run/'data.json').unlink()
+    with pytest.raises(DataError, match='params.lr 0.001, now 0.01'): train(frames(), run, MICRO.replace(lr=.01), resume=True, quiet=True)
+    train(frames(), run, MICRO, resume=True, quiet=True)
+    assert same(weights(whole), weights(run)) and 'taken on trust' in capsys.readouterr().err
+
+
+def test_a_report_that_is_not_of_a_training(tmp_path, whole):
+    run = shutil.copytree(whole, tmp_path/'r')
+    (run/'report.json').write_text('{"command": "regions"}')
+    with pytest.raises(DataError, match='not from cpcdr train'): train(frames(), run, MICRO, resume=True, quiet=True)
+    shutil.rmtree(run/'checkpoints')
+    (run/'report.json').write_text('{"comm')
+    with pytest.raises(DataError, match='is no report of cpcdr'): train(frames(), run, MICRO, resume=True, quiet=True)
+
+
+@pytest.mark.parametrize('name', ['model.safetensors', 'encoder.toml'])
+@pytest.mark.parametrize('damage', [lambda p: p.write_bytes(p.read_bytes()[:200]), lambda p: p.unlink()])
+def test_weights_of_a_finished_run_are_written_anew(tmp_path, whole, name, damage, capsys):
+    run = shutil.copytree(whole, tmp_path/'r')
+    damage(run/name)
+    assert train(frames(), run, MICRO, resume=True, quiet=True)['finished']
+    assert same(weights(whole), weights(run)) and 'written anew from the checkpoints' in capsys.readouterr().err
+    newest = run/'checkpoints'/'000008'/'encoder.safetensors'
+    damage(run/name), newest.write_bytes(newest.read_bytes()[:1000])
+    train(frames(), run, MICRO, resume=True, quiet=True)          # makes the last steps again
+    assert same(weights(whole), weights(run)) and json.loads((run/'report.json').read_text())['finished']
+    damage(run/name), shutil.rmtree(run/'checkpoints')
+    with pytest.raises(DataError, match='no checkpoint is left'): train(frames(), run, MICRO, resume=True, quiet=True)
+
+
+def test_weights_of_an_untrained_run_are_written_anew(tmp_path):
+    p = MICRO.replace(**ARMS['random'])
+    train(frames(), tmp_path/'r', p, quiet=True)
+    before = weights(tmp_path/'r')
+    (tmp_path/'r'/'model.safetensors').unlink()
+    train(frames(), tmp_path/'r', p, resume=True, quiet=True)
+    assert same(weights(tmp_path/'r'), before)
+
+
+def test_killed_between_the_last_checkpoint_and_the_weights(tmp_path, whole):
+    run = shutil.copytree(whole, tmp_path/'r')
+    alter(run/'report.json', lambda r: r.update(finished=False))
+    (run/'model.safetensors').write_bytes((stopped(tmp_path/'early')/'model.safetensors').read_bytes())
+    assert not same(weights(whole), weights(run))
+    train(frames(), run, MICRO, resume=True, quiet=True)
+    assert same(weights(whole), weights(run))
+
+
+# other data
+
+def written(out, made):
+    writer = FolderWriter(out)
+    for f in made: writer.write(f)
+    return out
+
+
+def touched(f, field):
+    "One value is another."
+    x = getattr(f, field).copy()
+    x[5, 5] = 1 - x[5, 5] if field == 'disp' else x[5, 5] + 1
+    return f.replace(**{field: x})
+
+
+@pytest.mark.parametrize('field', ['image', 'regions', 'disp'])
+def test_any_other_frame_is_noticed(tmp_path, field, whole):
+    data, run = written(tmp_path/'data', frames()), stopped(tmp_path/'listed')
+    with pytest.raises(DataError, match=f'trained otherwise: other {field} of 3 s3; .*same settings and data'):
+        train([touched(f, field) if f.name == 's3' else f for f in frames()], run, MICRO, resume=True, quiet=True)
+    with pytest.raises(KeyboardInterrupt): train(data, tmp_path/'r', MICRO, watch=stop_at(6), quiet=True)
+    before = listing(tmp_path/'r')
+    FolderWriter(data).write(touched(frames()[3], field))
+    with pytest.raises(DataError, match=f'trained otherwise: other {field} of s3;'): train(data, tmp_path/'r', MICRO, resume=True, quiet=True)
+    (tmp_path/'r'/'data.json').rename(tmp_path/'data.json')
+    with pytest.raises(DataError, match='trained otherwise: data.files'): train(data, tmp_path/'r', MICRO, resume=True, quiet=True)
+    (tmp_path/'data.json').rename(tmp_path/'r'/'data.json')
+    assert listing(tmp_path/'r') == before
+    FolderWriter(data).write(frames()[3])
+    train(shutil.copytree(data, tmp_path/'copy', copy_function=shutil.copyfile), tmp_path/'r', MICRO, resume=True, quiet=True) # the same bytes elsewhere
+    assert same(weights(whole), weights(tmp_path/'r'))
+
+
+def test_what_is_not_read_may_change(tmp_path):
+    data, p = written(tmp_path/'data', frames()), MICRO.replace(**ARMS['pixels'])
+    with pytest.raises(KeyboardInterrupt): train(data, tmp_path/'r', p, watch=stop_at(6), quiet=True)
+    written(data, [f.replace(regions=f.regions//2, labels=f.labels*0, disp=f.disp/2) for f in frames()])
+    assert train(data, tmp_path/'r', p, resume=True, quiet=True)['finished']
+
+
+def test_other_prepared_items_are_noticed(tmp_path):
+    run_batch(MixWork(open_folder(written(tmp_path/'data', frames())), tmp_path/'mixed', MICRO.mix, 8, MICRO.seed, {}))
+    with pytest.raises(KeyboardInterrupt): train(tmp_path/'mixed', tmp_path/'r', MICRO, watch=stop_at(6), quiet=True)
+    views = tmp_path/'mixed'/'views'/'000005.npz'
+    views.write_bytes(views.read_bytes() + b' ')
+    with pytest.raises(DataError, match='other views of 000005'): train(tmp_path/'mixed', tmp_path/'r', MICRO, resume=True, quiet=True)
+
+
+@pytest.mark.parametrize('finished', [False, True])
+def test_runs_that_knew_the_first_frame_only(tmp_path, whole, finished):
+    "Older ones go on as they did."
+    run = shutil.copytree(whole, tmp_path/'r') if finished else stopped(tmp_path/'r')
+    (run/'data.json').unlink()
+    alter(run/'report.json', lambda r: r['recipe']['data'].pop('files'))
+    for p in run.glob('checkpoints/*/state.json'): alter(p, lambda s: s['about'].pop('recipe'))
+    with pytest.raises(DataError, match='data.first'): train([touched(f, 'image') if f.name == 's0' else f for f in frames()], run, MICRO, resume=True, quiet=True)
+    assert train(frames(), run, MICRO, resume=True, quiet=True)['finished']
+    assert same(weights(whole), weights(run)) and (run/'data.json').exists() != finished # what goes on is marked from then on
 
 
 def test_foreign_folder_is_refused(tmp_path):
@@ -311,6 +466,15 @@ def test_frames_without_regions_are_left_out(tmp_path, capsys):
     with pytest.raises(DataError, match='has no disparity; make them'): train([f.replace(disp=None) for f in fs], tmp_path/'q', MICRO, quiet=True)
 
 
+def test_too_few_frames_that_lack_nothing(tmp_path):
+    "The error says which frames there would be, and what they lack."
+    fs = frames(5)
+    for k in (1, 2, 3): fs[k] = fs[k].replace(regions=None)
+    fs[4] = fs[4].replace(disp=None)
+    with pytest.raises(DataError, match='has 1 frames, but a mix takes 2; 3 of 5 frames have no regions and are left out: s1, s2, s3; 1 of 5 frames have no disparity and are left out: s4'):
+        train(fs, tmp_path/'r', MICRO, quiet=True)
+
+
 def test_one_frame(tmp_path):
     with pytest.raises(DataError, match='has 1 frames, but a mix takes 2.*images = 1'): train(frames(1), tmp_path/'r', MICRO, quiet=True)
     assert train(frames(1), tmp_path/'r', MICRO.replace(steps=2, mix=dict(images=1)), quiet=True)['finished']
@@ -351,7 +515,10 @@ def test_damaged_frame_keeps_what_was_learned(tmp_path):
     with pytest.raises(DataError, match='s3.png'): train(tmp_path/'data', tmp_path/'r', p, quiet=True)
     assert len(list_checkpoints(tmp_path/'r')) >= 1
     writer.write(frames(6)[3])
-    assert train(tmp_path/'data', tmp_path/'r', p, resume=True, quiet=True)['finished']
+    writer.write(touched(frames(6)[4], 'image'))
+    with pytest.raises(DataError, match='trained otherwise: other image of s4;'): train(tmp_path/'data', tmp_path/'r', p, resume=True, quiet=True)
+    writer.write(frames(6)[4])
+    assert train(tmp_path/'data', tmp_path/'r', p, resume=True, quiet=True)['finished'] # what was mended may be another
 
 
 def test_tensorboard_tells_what_the_log_tells(tmp_path):
@@ -372,3 +539,31 @@ def test_tensorboard_is_optional(tmp_path, monkeypatch):
 def test_clipping_and_bfloat16_run(tmp_path):
     report = train(frames(), tmp_path/'r', MICRO.replace(steps=3, clip=.01, precision='bfloat16'), quiet=True)
     assert report['precision'] == 'bfloat16' and np.isfinite(report['loss'])
+
+
+@pytest.mark.parametrize('clip', [0., .05])
+def test_no_step_is_longer_than_the_clip(clip):
+    "Plain descent: the step is the gradient times the rate."
+    data, p, _ = open_training(frames(), MICRO.replace(optimiser='sgd', momentum=0., weight_decay=0., warmup=0., lr=.5, clip=clip))
+    run = make_run(Path('nowhere'), data, p)
+    for batch in batches(data, 0, 3, 1, 0):
+        before = {k: v.detach().clone() for k, v in run.encoder.named_parameters()}
+        told = train_step(run, batch)
+        length = torch.cat([v.grad.flatten() for v in run.encoder.parameters()]).norm().item()
+        step = torch.cat([(v.detach() - before[k]).flatten() for k, v in run.encoder.named_parameters() if k != 'prototypes']).norm().item()
+        assert told['gradient'] > .1 and step > .5*told['lr']*(clip or .1)   # it had something to shorten, and moved
+        assert length == pytest.approx(clip or told['gradient'], rel=1e-4)
+        assert (step <= told['lr']*clip*1.0001) == bool(clip)
+
+
+COMPILER = shutil.which('g++') or shutil.which('clang++')
+
+
+@pytest.mark.skipif(not COMPILER, reason='torch.compile needs a C++ compiler')
+def test_a_compiled_step_is_the_same_step():
+    data, p, _ = open_training(frames(), MICRO)
+    batch, told = next(batches(data, 0, 1, 1, 0)), []
+    for compiled in (False, True):
+        run = make_run(Path('nowhere'), data, p.replace(compile=compiled))
+        told.append(train_step(run, batch))
+    assert told[1] == pytest.approx(told[0], abs=1e-4, rel=1e-4)
