@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 import numpy as np
 import typer
-from .batch import batch
+from .batch import batch, tell
 from .command import Data, Jobs, Json, Out, Overwrite, With, WrongWords, app, check_output, finish, is_older, recipe_of, sources_of
 from .core import DataError, write_json
 from .data import open_folder
@@ -92,9 +92,12 @@ def frames_to_fit(
     fit: Path,     # a data folder
     overlay,       # what is laid over it
 ) -> list:         # frames with image, and regions where there are some
-    "Frames that clusters are made from."
+    "Frames that clusters are made from; a few without regions are left out."
+    from cpcdr.training import left_out, usable
     folder = open_folder(fit, overlay)
-    return [folder.frame(n, {'regions'}) for n in thinned(folder.names)]
+    good, lack = usable(folder, ('regions',))
+    for line in left_out(lack, len(folder)) if good else (): tell(f'cpcdr: {folder.path}: {line}')
+    return [folder.frame(n, {'regions'}) for n in thinned([folder.names[i] for i in good] or folder.names)]
 
 
 def clusters_for(
@@ -186,6 +189,7 @@ def named(
     from cpcdr.score import count_folder, hungarian, labelled, protocol_for
     from cpcdr.segment import encoder_features, label_map
     folder = open_folder(labels, overlay)
+    if not labelled(folder): raise DataError(folder.path, 'has no labels that clusters could be named after', 'give --names a labelled folder, or leave it out: clusters are numbers then')
     protocol = protocol_for('folder' if folder.kinds.get('labels') == 'plain' and (Path(labels)/'classes.json').is_file() else 'cityscapes19', folder)
     see = lambda f: [label_map(encoder_features(encoder, f, height=height), clusters, *f.size)]
     (counts,), _ = count_folder(see, folder, protocol, [clusters.k], thinned(labelled(folder)))
@@ -240,7 +244,8 @@ def segment(
     classes, owner = named(encoder, found, names, [], height) if names else numbered(found.k)
     recipe = recipe_of(folder, overlay, run=str(Path(run).resolve()), weights=weights_mark(run), clusters=clusters, k=found.k, note=found.note,
                        height=height, fit=str(fit), names=str(names))
-    return finish(batch(SegmentWork(folder, out, run, found, classes, owner, height, overlays, device, recipe), jobs, overwrite), out, as_json)
+    report = batch(SegmentWork(folder, out, run, found, classes, owner, height, overlays, device, recipe), jobs, overwrite)
+    return finish(report, out, as_json, '' if names else f'; {found.k} clusters without names (--names LABELLED names them)')
 
 # %% ../nbs/72_cli_learn.ipynb #eb2f3e73
 def run_result(

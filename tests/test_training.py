@@ -554,16 +554,3 @@ def test_no_step_is_longer_than_the_clip(clip):
         assert told['gradient'] > .1 and step > .5*told['lr']*(clip or .1)   # it had something to shorten, and moved
         assert length == pytest.approx(clip or told['gradient'], rel=1e-4)
         assert (step <= told['lr']*clip*1.0001) == bool(clip)
-
-
-COMPILER = shutil.which('g++') or shutil.which('clang++')
-
-
-@pytest.mark.skipif(not COMPILER, reason='torch.compile needs a C++ compiler')
-def test_a_compiled_step_is_the_same_step():
-    data, p, _ = open_training(frames(), MICRO)
-    batch, told = next(batches(data, 0, 1, 1, 0)), []
-    for compiled in (False, True):
-        run = make_run(Path('nowhere'), data, p.replace(compile=compiled))
-        told.append(train_step(run, batch))
-    assert told[1] == pytest.approx(told[0], abs=1e-4, rel=1e-4)
