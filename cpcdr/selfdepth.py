@@ -50,7 +50,7 @@ class SelfDepthParams(Params):
     refine: int = param(0, 'steps of least squares that improve each motion, at each of three sizes; 0 leaves it to the network', lo=0, hi=50, group='loss')
     mask: bool = param(True, 'leave out what moves with the camera', group='loss')
     still: float = param(1., 'that mask takes only what standing still explains up to this error; 1 takes all, as published', lo=0, hi=1, group='loss')
-    mask_from: int = param(100, 'steps without that mask: before it knows anything it would leave out what it cannot explain yet', lo=0, hi=10**6, group='loss')
+    mask_from: int = param(100, 'steps without that mask: before it knows anything it would leave out what it cannot explain yet; none where a training begins with weights', lo=0, hi=10**6, group='loss')
     floor: float = param(.1, 'weight of what seems to lie far under the ground; only with refine', lo=0, hi=10, group='loss')
     lr: float = param(1e-3, 'largest learning rate', lo=0, hi=1, group='optimiser')
     warmup: int = param(100, 'steps until the learning rate is there', lo=0, hi=10**6, group='optimiser')
@@ -290,6 +290,7 @@ class Learner:
     "Networks, their running mean and their optimiser: everything that a checkpoint must hold."
     def __init__(self, params, start=None):
         self.params, self.device, self.step, self.seconds = params, pick_device(params.device), 0, 0.
+        self.mask_from = 0 if start else params.mask_from # whoever knows depth already would forget it over moving traffic
         self.nets = make_nets(params)
         if start: self.nets.load_state_dict(start)
         self.nets = self.nets.to(self.device, memory_format=torch.channels_last)
@@ -319,7 +320,7 @@ def learn_step(
         T = refine_motion(q, T, batch['K'], batch['target'], batch['sources'], p.refine)
         far = far + learn_motion(six, T, learner.nets['pose'].unit) + p.floor*below_ground(disps[0], *(F.adaptive_avg_pool2d(x, disps[0].shape[-2:]) for x in (ground_first(rays), rays)))
     loss, parts = depth_loss(disps, batch['target'], batch['sources'], T, batch['K'], p.alpha, p.smooth,
-                             p.mask and learner.step >= p.mask_from, p.levels, p.still, p.refine > 0)
+                             p.mask and learner.step >= learner.mask_from, p.levels, p.still, p.refine > 0)
     learner.opt.zero_grad(set_to_none=True)
     (loss + far).backward()
     length = sum(torch.nn.utils.clip_grad_norm_(net.parameters(), p.clip, foreach=True) for net in learner.nets.values())

@@ -265,6 +265,12 @@ def test_starting_from_other_weights(whole, frames, tmp_path):
     assert all(torch.allclose(a[k], b[k], atol=1e-6) for k in a if 'running' not in k and 'tracked' not in k)
 
 
+def test_weights_that_know_depth_are_masked_from_the_first_step(whole, frames):
+    batch = take_batch(Clip(frames, SMALL), 0)
+    kept = [learner.learn(batch)['kept'] for learner in (Learner(SMALL), Learner(SMALL, load_depth(whole[0]).nets.state_dict()))]
+    assert kept[0] > .95 and kept[1] < .9
+
+
 def test_learning_helps(frames):
     "A few dozen steps bring the error down; with the clock's order of frames reversed it would not be about depth."
     p = SMALL.replace(steps=40, lr=2e-3, mask=False, jitter=0., flip=False)
