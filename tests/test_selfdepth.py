@@ -271,6 +271,15 @@ def test_weights_that_know_depth_are_masked_from_the_first_step(whole, frames):
     assert kept[0] > .95 and kept[1] < .9
 
 
+def test_known_weights_over_a_short_clip_are_warned_of(whole, frames, tmp_path):
+    long = SMALL.replace(steps=200)
+    with pytest.warns(UserWarning, match='each of the 6 triplets will be seen 66 times'): fit(frames, tmp_path/'a', long, quiet=True, init=whole[0], until=1)
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        fit(frames, tmp_path/'b', long, quiet=True, until=1)
+        fit(frames, tmp_path/'c', SMALL, quiet=True, init=whole[0], until=1)
+
+
 def test_learning_helps(frames):
     "A few dozen steps bring the error down; with the clock's order of frames reversed it would not be about depth."
     p = SMALL.replace(steps=40, lr=2e-3, mask=False, jitter=0., flip=False)
