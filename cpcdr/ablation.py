@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['ARMS', 'RANGES', 'PROTOCOLS', 'Arm', 'AblationParams', 'say', 'make_streets', 'NoisyWork', 'overlays_of',
-           'make_depth', 'make_regions', 'train_arm', 'brief', 'score_run', 'AblationWork', 'make_run', 'score_rivals',
-           'gather', 'column', 'gap', 'table_text', 'table_picture', 'write_study', 'chosen', 'ablation']
+           'make_depth', 'make_regions', 'train_arm', 'brief', 'brief_many', 'score_run', 'AblationWork', 'make_run',
+           'score_rival', 'score_rivals', 'gather', 'column', 'gap', 'rival_column', 'origin', 'table_text',
+           'table_picture', 'write_study', 'chosen', 'ablation']
 
 # %% ../nbs/90_ablation.ipynb #91aa2fbd
 import json, os, time
@@ -163,8 +164,13 @@ PROTOCOLS = dict(prototypes='prototypes', regions='region means', probe='linear 
 
 
 def brief(result): # of `evaluate`: what the table needs
-    "The numbers of a score."
-    return {k: result[k] for k in ('miou', 'pixel_accuracy', 'per_class', 'spread') if k in result}
+    "The numbers of a score, and what they were counted on."
+    return {k: result[k] for k in ('miou', 'pixel_accuracy', 'per_class', 'spread', 'each', 'protocol', 'data') if k in result}
+
+
+def brief_many(result): # of `evaluate`
+    "The same with every cluster named after its best class."
+    return result['many_to_one'] | {k: result[k] for k in ('clusters', 'protocol', 'data')}
 
 
 def score_run(
@@ -181,8 +187,10 @@ def score_run(
     found = dict(prototypes=evaluate(see, cluster_prototypes(encoder, k), folder),
                  regions=evaluate(see, cluster_region_means(encoder, fit, k, height=height), folder),
                  probe=linear_probe(partial(see, what='dense'), teach, folder))
-    many = evaluate(see, cluster_prototypes(encoder, min(255, len(encoder.prototypes))), folder)['many_to_one']
-    return {p: brief(r) for p, r in found.items()} | dict(many=many)
+    many = evaluate(see, cluster_prototypes(encoder, min(255, len(encoder.prototypes))), folder)
+    short = {p: brief(r) for p, r in found.items()} | dict(many=brief_many(many))
+    short['prototypes']['called'] = found['prototypes']['called'] # which class each cluster was matched with
+    return short
 
 # %% ../nbs/90_ablation.ipynb #e869857b
 @dataclass
@@ -213,20 +221,42 @@ def make_run(work, name):
     with hidden_bars():
         report = train_arm(work.out, ARMS[key], int(seed), work.params, run)
         scores = score_run(run, work.out/work.on, teach)
-    note = dict(arm=key, seed=int(seed), steps=report['steps'], seconds=report['seconds'], **scores)
+    note = dict(arm=key, seed=int(seed), version=__version__, steps=report['steps'], seconds=report['seconds'], **scores)
     write_json(work.file(name), note)
     return note
 
 # %% ../nbs/90_ablation.ipynb #e7bfbcb0
+def score_rival(
+    what: str,     # one of `segment.RIVALS`
+    plain: dict,   # of `segment.rivals`
+    teach: object, # labelled training Folder
+    fit: list,     # frames to cluster
+    folder: object,
+    many: int,     # clusters for many-to-one
+    draws: int = 3,
+) -> dict:         # protocol -> score
+    "A rival that learns nothing, under all protocols."
+    from cpcdr.score import combined
+    from cpcdr.segment import cluster_pixels, evaluate, linear_probe, rival_features
+    source = partial(rival_features, what=what)
+    found = dict(prototypes=plain[f'k-means on {what}'], regions=plain.get(f'regions of {what}, best linkage'),
+                 probe=combined([linear_probe(source, teach, folder, seed=s) for s in range(draws)]))
+    pieces = evaluate(source, [cluster_pixels(source, fit, many, s) for s in range(draws)], folder)
+    return {p: brief(r) for p, r in found.items() if r} | dict(many=brief_many(pieces))
+
+
 def score_rivals(work):
-    "Scores of clustering without learning, kept in a file."
-    from cpcdr.segment import rivals
+    "Scores of the rivals, kept in a file; one that an older version wrote lacks protocols and is made anew."
+    from cpcdr.segment import RIVALS, rivals
+    from cpcdr.training import TrainParams
     path = work.out/f'rivals-{work.on}.json'
-    if path.is_file(): return json.loads(path.read_text())
-    teach = open_folder(work.out/'train', overlays_of(work.out, ARMS['full']))
-    fit = [teach.frame(n, {'regions'}) for n in thinned(teach.names)]
-    with hidden_bars(): found = rivals(fit, open_folder(work.out/work.on))
-    found = {name: dict(brief(r), each=r.get('each', [r['miou']])) for name, r in found.items()}
+    kept = json.loads(path.read_text()) if path.is_file() else {}
+    if all({'probe', 'many'} <= set(kept.get(what, ())) for what in RIVALS): return kept
+    teach, folder = open_folder(work.out/'train', overlays_of(work.out, ARMS['full'])), open_folder(work.out/work.on)
+    fit, many = [teach.frame(n, {'regions'}) for n in thinned(teach.names)], min(255, TrainParams.preset(work.params.training).encoder.prototypes)
+    with hidden_bars():
+        plain = rivals(fit, folder)
+        found = {what: score_rival(what, plain, teach, fit, folder, many) for what in RIVALS}
     write_json(path, found)
     return found
 
@@ -251,22 +281,37 @@ def gap(study, protocol, arm='full', beside='pixels'): # points of mIoU; points 
     a, b = (column(study, x, protocol) for x in (arm, beside))
     return (a.mean() - b.mean(), a.min() - b.max()) if len(a) and len(b) else (np.nan, np.nan)
 
+
+def rival_column(study, what, protocol): # (draws,) mIoU in points, empty where it was not judged
+    "The scores of a rival that learns nothing."
+    return 100*np.array(study['rivals'][what].get(protocol, {}).get('each', []))
+
 # %% ../nbs/90_ablation.ipynb #bf6a21c8
+def origin(study): # one line of Markdown
+    "The command that makes the table, the seeds of its runs and of its towns."
+    p, on, seeds = study['params'], study['on'], sorted({r['seed'] for r in study['runs']})
+    preset = next((n for n in AblationParams.PRESETS if AblationParams.preset(n).replace(steps=p['steps']).to_dict() == p), 'FILE.toml')
+    words = f'cpcdr ablation study --preset {preset}' + (f' --steps {p["steps"]}' if p['steps'] else '') + (f' --on {on}' if on != 'test' else '')
+    towns = lambda which, n: f'{n} towns (seeds {RANGES[which]} to {RANGES[which] + n - 1})'
+    runs = f'runs with seeds {seeds[0]} to {seeds[-1]}' if seeds else 'no runs'
+    return f'`{words}`: {runs}, {towns("train", p["towns"])} to learn from, {towns(on, p["judged"])} to be judged on, {p["frames"]} frames each.'
+
+
 def table_text(
     study: dict, # of `gather`
 ) -> str:        # Markdown
     "One line an arm: mean mIoU, and its smallest and largest seed."
     cell = lambda x: f'{x.mean():.1f} ({x.min():.1f}–{x.max():.1f})' if len(x) > 1 else f'{x[0]:.1f}' if len(x) else '–'
     lines = [f'| arm | seeds | {" | ".join(PROTOCOLS.values())} |', '| --- ' * (2 + len(PROTOCOLS)) + '|']
-    for name, r in study['rivals'].items():
-        where, name = 'regions' if name.startswith('regions') else 'prototypes', name.replace('|', '\\|')
-        lines.append(f'| {name} | {len(r["each"])} | ' + ' | '.join(cell(100*np.array(r['each'])) if p == where else '–' for p in PROTOCOLS) + ' |')
+    for what in study['rivals']:
+        columns, name = [rival_column(study, what, p) for p in PROTOCOLS], what.replace('|', '\\|')
+        lines.append(f'| nothing learned: {name} | {max(map(len, columns))} | ' + ' | '.join(map(cell, columns)) + ' |')
     for key, arm in ARMS.items():
         n = len(column(study, key, 'probe'))
         if n: lines.append(f'| {arm.words} | {n} | ' + ' | '.join(cell(column(study, key, p)) for p in PROTOCOLS) + ' |')
     apart = [gap(study, p) for p in PROTOCOLS]
     if np.isfinite(apart).all(): lines.append('| **full above two views** (its worst seed above their best) | | ' + ' | '.join(f'**{a:+.1f}** ({b:+.1f})' for a, b in apart) + ' |')
-    return '\n'.join(lines) + '\n'
+    return '\n'.join(lines + ['', origin(study)]) + '\n'
 
 # %% ../nbs/90_ablation.ipynb #3cfbb9cb
 def table_picture(
@@ -281,21 +326,22 @@ def table_picture(
             x = column(study, arm, p)
             ax.barh(y, x.mean(), color='#2a78b5' if arm == 'full' else '#c9d6df', height=.7)
             ax.plot(x, np.full(len(x), y), 'o', color='#222', ms=3.5)
-        best = max((100*r['miou'] for n, r in study['rivals'].items() if n.startswith('regions') == (p == 'regions')), default=None)
-        if best and p != 'probe': ax.axvline(best, color='#c1440e', ls=':', lw=1.5, label='best without learning')
+        best = max((x.mean() for x in (rival_column(study, w, p) for w in study['rivals']) if len(x)), default=None)
+        if best: ax.axvline(best, color='#c1440e', ls=':', lw=1.5, label='best without learning')
         ax.set(title=PROTOCOLS[p], xlabel='mIoU, 19 classes', yticks=range(len(shown)), yticklabels=[ARMS[a].words for a in shown])
         ax.spines[['top', 'right']].set_visible(False)
-        if best and p != 'probe': ax.legend(loc='upper right', edgecolor='none', framealpha=1, fontsize=8)
+        if best: ax.legend(loc='upper right', edgecolor='none', framealpha=1, fontsize=8)
     figure.axes[0].invert_yaxis()
     return figure
 
 # %% ../nbs/90_ablation.ipynb #ee80a4bd
 def write_study(work, study):
-    "`ablation.json`, `ablation.md`, `ablation.png` in OUT."
+    "`ablation.json`, `ablation.md`, `ablation.png` in OUT; what validation towns say lies beside them under names of its own."
     from cpcdr.core import atomic_path
-    write_json(work.out/'ablation.json', study)
-    write_text(work.out/'ablation.md', table_text(study))
-    with atomic_path(work.out/'ablation.png') as path: table_picture(study).savefig(path, dpi=130, format='png')
+    stem = work.out/('ablation' if work.on == 'test' else f'ablation-{work.on}')
+    write_json(f'{stem}.json', study)
+    write_text(f'{stem}.md', table_text(study))
+    with atomic_path(f'{stem}.png') as path: table_picture(study).savefig(path, dpi=130, format='png')
 
 # %% ../nbs/90_ablation.ipynb #f6ab1086
 def chosen(
@@ -319,7 +365,7 @@ def ablation(
     jobs: Jobs = 0,
     as_json: Json = False,
 ):
-    "Render towns, cut them, train all arms with all seeds, and judge them: OUT/ablation.md, ablation.png, ablation.json. Stopped at any time, the same command goes on."
+    "Render towns, cut them, train all arms with all seeds, and judge them: OUT/ablation.md, .png and .json (ablation-val.* with --on val). Stopped at any time, the same command goes on."
     params = AblationParams.choose(preset)
     if steps: params = params.replace(steps=steps)
     keys = chosen(arms)

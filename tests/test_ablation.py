@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from cpcdr import ablation
-from cpcdr.ablation import ARMS, AblationParams, AblationWork, Arm, chosen, column, gap, gather, make_run, overlays_of, table_picture, table_text
+from cpcdr.ablation import ARMS, AblationParams, AblationWork, Arm, chosen, column, gap, gather, make_run, overlays_of, score_rivals, table_picture, table_text
 from cpcdr.command import WrongWords, run_command
 from cpcdr.data import open_folder
 
@@ -20,7 +20,7 @@ def out(tmp_path_factory):
     return out
 
 
-def times(out): return {p: p.stat().st_mtime_ns for p in out.rglob('*') if p.is_file() and p.name not in ('report.json', 'ablation.json', 'ablation.md', 'ablation.png')}
+def times(out): return {p: p.stat().st_mtime_ns for p in out.rglob('*') if p.is_file() and p.name != 'report.json' and not p.name.startswith('ablation')}
 
 
 def test_a_second_call_makes_nothing_again_and_more_seeds_make_only_themselves(out):
@@ -47,6 +47,35 @@ def test_scores_that_are_lost_are_made_again_the_same_from_the_weights(out):
     work.file(name).unlink()
     assert make_run(work, name) == old == json.loads(work.file(name).read_text())
     assert (out/'runs'/name/'model.safetensors').stat().st_mtime_ns == weights
+
+
+def test_every_score_says_what_it_was_counted_on_and_old_rows_may_be_silent(out):
+    work = AblationWork(out, AblationParams.preset('tiny').replace(steps=2), ('noisy',), 1)
+    rivals, row = score_rivals(work), json.loads(work.file('noisy-0').read_text())
+    assert set(rivals) == {'colour', 'colour + position', 'colour + (|x|, y)'} and row['version'] and len(row['prototypes']['called']) == 19
+    scores = [row] + list(rivals.values())
+    assert {s[p]['protocol'] for s in scores for p in s.keys() & ablation.PROTOCOLS.keys()} == {'cityscapes19'}
+    assert len({json.dumps(s[p]['data']) for s in scores for p in s.keys() & ablation.PROTOCOLS.keys()}) == 1
+    assert all({'prototypes', 'probe', 'many'} <= set(r) and all(len(r[p]['each']) == 3 for p in r) for r in rivals.values())
+    old = {k: v for k, v in row.items() if k != 'version'} | {p: dict(miou=row[p]['miou']) for p in ablation.PROTOCOLS}
+    study = gather(work, rivals)
+    assert table_text(study) == table_text(study | dict(runs=[old if r['arm'] == 'noisy' else r for r in study['runs']]))
+
+
+def test_rivals_of_an_older_version_are_judged_anew(out):
+    work = AblationWork(out, AblationParams.preset('tiny').replace(steps=2), ('noisy',), 1)
+    file, now = out/'rivals-test.json', score_rivals(work)
+    file.write_text(json.dumps({'k-means on colour': dict(miou=.5, each=[.5])}))
+    assert score_rivals(work) == now == json.loads(file.read_text())
+
+
+def test_validation_towns_never_overwrite_what_test_towns_said(out):
+    work = AblationWork(out, AblationParams.preset('tiny').replace(steps=2), ('noisy',), 1)
+    ablation.write_study(work, gather(work, {}))
+    told = (out/'ablation.json').read_text()
+    val = AblationWork(out, work.params, ('noisy',), 1, on='val')
+    ablation.write_study(val, gather(val, {}))
+    assert (out/'ablation.json').read_text() == told and json.loads((out/'ablation-val.json').read_text())['on'] == 'val' and (out/'ablation-val.md').is_file()
 
 
 def test_one_broken_run_is_one_line_and_the_others_go_on(out, monkeypatch, capfd):
@@ -95,7 +124,8 @@ def study():
     "Scores made up so that means and gaps are known."
     score = lambda x: {p: dict(miou=x + k/100, pixel_accuracy=.5) for k, p in enumerate(ablation.PROTOCOLS)}
     runs = [dict(arm='pixels', seed=s, **score(.10 + s/100)) for s in range(3)] + [dict(arm='full', seed=s, **score(.15 + s/100)) for s in range(3)]
-    return dict(runs=runs, rivals={'k-means on colour + (|x|, y)': dict(miou=.1, each=[.09, .11]), 'regions of colour, best linkage': dict(miou=.12, each=[.12])})
+    rivals = {'colour + (|x|, y)': dict(prototypes=dict(each=[.09, .11]), probe=dict(each=[.2, .24]), many=dict(each=[.14, .16])), 'colour': dict(regions=dict(each=[.12]))}
+    return dict(on='test', params=AblationParams().to_dict(), runs=runs, rivals=rivals)
 
 
 def test_gaps_and_tables_count_right(study):
@@ -104,14 +134,17 @@ def test_gaps_and_tables_count_right(study):
     assert np.isnan(gap(study, 'probe', 'video')).all()
     lines = table_text(study).splitlines()
     assert '| two views of each pixel | 3 | 11.0 (10.0–12.0) | 12.0 (11.0–13.0) | 13.0 (12.0–14.0) | 14.0 (13.0–15.0) |' in lines
-    assert r'| k-means on colour + (\|x\|, y) | 2 | 10.0 (9.0–11.0) | – | – | – |' in lines
-    assert '| regions of colour, best linkage | 1 | – | 12.0 | – | – |' in lines
-    assert lines[-1].endswith('| | **+5.0** (+3.0) | **+5.0** (+3.0) | **+5.0** (+3.0) | **+5.0** (+3.0) |')
+    assert r'| nothing learned: colour + (\|x\|, y) | 2 | 10.0 (9.0–11.0) | – | 22.0 (20.0–24.0) | 15.0 (14.0–16.0) |' in lines
+    assert '| nothing learned: colour | 1 | – | 12.0 | – | – |' in lines
+    assert lines[-1] == ('`cpcdr ablation study --preset cpu`: runs with seeds 0 to 2, 48 towns (seeds 10000 to 10047) to learn from, '
+                         '24 towns (seeds 50000 to 50023) to be judged on, 4 frames each.')
+    assert lines[-3].endswith('| | **+5.0** (+3.0) | **+5.0** (+3.0) | **+5.0** (+3.0) | **+5.0** (+3.0) |')
     assert not any('learned from video' in l for l in lines)
 
 
 def test_the_picture_shows_every_seed(study):
     axes = table_picture(study).axes
+    assert [x for ax in axes for line in ax.lines for x in line.get_xdata() if line.get_linestyle() == ':'] == pytest.approx([10, 10, 12, 12, 22, 22])
     assert len(axes) == 3 and [t.get_text() for t in axes[0].get_yticklabels()] == [ARMS[a].words for a in ('pixels', 'full')]
     assert sorted(x for line in axes[0].lines if len(line.get_xdata()) == 3 for x in line.get_xdata()) == pytest.approx([10, 11, 12, 15, 16, 17])
 
