@@ -376,12 +376,15 @@ class DepthWork:
 # %% ../nbs/71_cli_depth.ipynb #8e21deaf
 def write_first_camera(work):
     "The camera of the first readable frame, or the guess that a network worked with, for the folder."
+    guesses = hasattr(work.way, 'camera')
+    if work.own and not guesses: return
     for name in work.names:
         try: frame = work.folder.frame(name, {'camera', 'baseline'})
         except DataError: continue
-        camera, word = work.way.camera(frame) if hasattr(work.way, 'camera') else (frame.camera, '')
+        camera, word = work.way.camera(frame) if guesses else (frame.camera, '')
+        if camera is None: continue
         if word and not work.way.training: tell(f'cpcdr: {word}') # a training has said so itself
-        if camera is not None and not (work.own and frame.camera): FolderWriter(work.out).write(frame.replace(camera=camera), {'camera', 'baseline'})
+        if not (work.own and frame.camera): FolderWriter(work.out).write(frame.replace(camera=camera), {'camera', 'baseline'})
         return
 
 # %% ../nbs/71_cli_depth.ipynb #5dea4cf7
@@ -478,5 +481,6 @@ def depth(
     way = find_way(source, folder, out, dict(given))
     way.check(folder)
     recipe = recipe_of(folder, overlay, source=source, fill=fill, **{k: str(x) for k, x in given.items() if k != 'resume'})
-    code = finish(batch(DepthWork(folder, out, way, fill, recipe), jobs, overwrite), out, as_json)
-    return 1 if (getattr(way, 'training', None) or {}).get('status') == 'diverged' else code
+    report = batch(DepthWork(folder, out, way, fill, recipe), jobs, overwrite)
+    code = finish(report, out, as_json)
+    return 1 if report.get('training', {}).get('status') == 'diverged' else code
