@@ -9,7 +9,7 @@ __all__ = ['NewRun', 'FIT_FRAMES', 'Run', 'Kind', 'Fit', 'FitWith', 'K', 'Height
            'rival_results', 'evaluation_text', 'evaluate', 'predictions_result']
 
 # %% ../nbs/72_cli_learn.ipynb #279b0473
-import json, zlib
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
@@ -207,8 +207,9 @@ Device = Annotated[str, typer.Option(help='auto, cpu, cuda, cuda:1, mps')]
 
 def weights_mark(run): # 8 hexadecimal digits
     "A short name for the weights of a run."
+    from cpcdr.training import mark_of
     path = Path(run)/'model.safetensors'
-    return f'{zlib.crc32(path.read_bytes()):08x}' if path.is_file() else 'none'
+    return mark_of(path) if path.is_file() else 'none'
 
 
 def trained_with(run): # the settings as a dict, None where the run does not say
