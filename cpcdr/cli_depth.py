@@ -7,7 +7,7 @@ __all__ = ['Fps', 'SkipStill', 'Still', 'Fov', 'DataOrFilm', 'Source', 'Fill', '
            'MaxDepth', 'Scale', 'Model', 'Output', 'Fit', 'Device', 'Preset', 'Run', 'Init', 'Checkpoint', 'Resume',
            'FramesWork', 'spoken_warnings', 'film_picks', 'folder_picks', 'film_frame', 'folder_frame_copy', 'frames',
            'FromStereo', 'FromFiles', 'array_table', 'to_size', 'FromArrays', 'fit_to_measured', 'FromNetwork',
-           'FromVideo', 'trained_status', 'learn_from', 'filled', 'DepthWork', 'write_first_camera', 'depth_kept',
+           'FromVideo', 'trained_report', 'learn_from', 'filled', 'DepthWork', 'write_first_camera', 'depth_kept',
            'depth_make', 'refuse_foreign', 'find_way', 'frames_of_film', 'depth']
 
 # %% ../nbs/71_cli_depth.ipynb #ffcf01b1
@@ -304,16 +304,16 @@ class FromVideo:
         return fit_to_measured(disp, frame) if self.fit else frame.replace(disp=disp, depth=None)
 
 # %% ../nbs/71_cli_depth.ipynb #223f7a50
-def trained_status(
+def trained_report(
     run: Path,
     params,    # SelfDepthParams
     origin='', # of the weights that it shall have begun with
-) -> str:      # '' where there is no network, or one trained with other settings; 'done', 'stopped', 'diverged'
-    "How a training ended."
+) -> dict:     # {} where there is no network, or one trained with other settings
+    "The report of a training; its `status` is done, stopped or diverged."
     try:
         same = (run/'model.safetensors').is_file() and type(params).load(run/'config.toml') == params and json.loads((run/'run.json').read_text()).get('origin', '') == origin
-        return json.loads((run/'report.json').read_text())['status'] if same else ''
-    except (DataError, OSError, ValueError, KeyError): return ''
+        return json.loads((run/'report.json').read_text()) if same else {}
+    except (DataError, OSError, ValueError): return {}
 
 # %% ../nbs/71_cli_depth.ipynb #b7c9e772
 def learn_from(
@@ -326,9 +326,8 @@ def learn_from(
     "Train on the folder's own frames, unless that was done with the same settings."
     from cpcdr.selfdepth import SelfDepthParams, fit, origin_of
     params = SelfDepthParams.choose(preset)
-    if trained_status(run, params, origin_of(init)) == 'done':
-        tell(f'cpcdr: {run} is trained already: its network is used')
-        report = json.loads((run/'report.json').read_text())
+    report = trained_report(run, params, origin_of(init))
+    if report.get('status') == 'done': tell(f'cpcdr: {run} is trained already: its network is used')
     else:
         with spoken_warnings(): report = fit(folder, run, params, resume, init, quiet=not sys.stderr.isatty())
     if report['status'] == 'diverged': tell(f'cpcdr: {run}: training failed after step {report["step"]}, the last good network is used; copy {run}/config.toml, lower lr in it, and give it as --preset with another --run')

@@ -1,6 +1,7 @@
 "Training on video: resume is exact, also after kill -9; NaN never reaches the weights; bad video is told in words."
 import dataclasses
 import json
+import math
 import os
 import signal
 import subprocess
@@ -17,7 +18,7 @@ from cpcdr.checkpoints import checkpoint_path, list_checkpoints, load_checkpoint
 from cpcdr.core import DataError, read_weights, write_weights
 from cpcdr.data import samples
 from cpcdr.frame import Camera, Frame
-from cpcdr.selfdepth import Clip, Learner, SelfDepthParams, fit, load_depth, predict, split_drives, take_batch
+from cpcdr.selfdepth import Clip, Learner, SelfDepthParams, fit, load_depth, predict, split_drives, stray, take_batch
 
 SMALL = SelfDepthParams(steps=6, batch=2, height=64, width=96, save_every=2, keep=2, warmup=2, mask_from=3)
 
@@ -271,13 +272,30 @@ def test_weights_that_know_depth_are_masked_from_the_first_step(whole, frames):
     assert kept[0] > .95 and kept[1] < .9
 
 
-def test_known_weights_over_a_short_clip_are_warned_of(whole, frames, tmp_path):
-    long = SMALL.replace(steps=200)
-    with pytest.warns(UserWarning, match='each of the 6 triplets will be seen 66 times'): fit(frames, tmp_path/'a', long, quiet=True, init=whole[0], until=1)
-    with warnings.catch_warnings():
-        warnings.simplefilter('error')
-        fit(frames, tmp_path/'b', long, quiet=True, until=1)
-        fit(frames, tmp_path/'c', SMALL, quiet=True, init=whole[0], until=1)
+def test_straying_is_counted_whatever_the_scale():
+    d, told = torch.tensor([1., 2., 4., 4.]).view(1, 1, 2, 2), torch.ones(1, 1, 2, 2)
+    assert torch.allclose(stray(d, told), torch.tensor(.75*math.log(2)))                         # logs 0, 1, 2, 2 beside their mean 5/4
+    assert stray(7*d, d) < 1e-6 and torch.allclose(stray(3*d, told), stray(d, told))
+    assert torch.allclose(stray(torch.cat([d, 5*told]), torch.cat([told, told])), stray(d, told)/2) # each picture has its own scale
+
+
+def test_the_answer_of_known_weights_is_held(whole, frames):
+    start, p = load_depth(whole[0]).nets.state_dict(), SMALL.replace(warmup=0, lr=3e-3)
+    assert Learner(p).first is None and Learner(p.replace(hold=0), start).first is None
+    batch, went = take_batch(Clip(frames, p), 0), {}
+    for hold in (1e-9, 10.):
+        learner = Learner(p.replace(hold=hold), start)
+        rows = [learner.learn(batch) for _ in range(8)]
+        went[hold] = rows[-1]['held']/hold
+        assert all(torch.equal(v, start[f'depth.{k}']) for k, v in learner.first.state_dict().items())
+    assert went[10.] < .5*went[1e-9]
+
+
+def test_a_training_from_known_weights_resumes_to_the_same_bits(whole, frames, tmp_path):
+    fit(frames, tmp_path/'a', SMALL, quiet=True, init=whole[0])
+    fit(frames, tmp_path/'b', SMALL, quiet=True, init=whole[0], until=3)
+    fit(frames, tmp_path/'b', SMALL, quiet=True, init=whole[0], resume=True)
+    assert same(weights(tmp_path/'a'), weights(tmp_path/'b'))
 
 
 def test_learning_helps(frames):
