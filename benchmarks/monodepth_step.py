@@ -37,7 +37,7 @@ def measure_depth_step(rounds=9, preset='cpu'):
     T = source_motions(run_nets(bare.nets, batch, params.scales, bare.dtype)[1].detach())
     def loss():
         disps, motion = [d.clone().requires_grad_() for d in found], T.clone().requires_grad_()
-        depth_loss(disps, batch['target'], batch['sources'], motion, batch['K'], params.alpha, params.smooth, params.mask, params.levels, params.still, params.refine > 0)[0].backward()
+        depth_loss(disps, batch['target'], batch['sources'], motion, batch['K'], params.alpha, params.smooth, params.mask, params.levels, params.still)[0].backward()
 
     works = {'networks there and back': networks, 'training step': lambda: learner.learn(take_batch(clip, next(numbers))),
              '  batch': lambda: take_batch(clip, next(numbers)), '  loss there and back': loss}

@@ -5,15 +5,16 @@
 # %% auto #0
 __all__ = ['ALIKE', 'FOUND', 'STILL', 'JUMP', 'NETS', 'LOG_EVERY', 'FAULTS', 'TAUGHT', 'WALL', 'CAMERA_HEIGHT', 'SelfDepthParams',
            'split_drives', 'thumb', 'likeness', 'is_cut', 'Clip', 'net_size', 'camera_of', 'shrink', 'read_clip',
-           'find_triplets', 'take_batch', 'make_nets', 'run_nets', 'source_motions', 'hold_scale', 'stray',
-           'learn_motion', 'Learner', 'learn_step', 'first_answer', 'follow', 'keep', 'take_up', 'start_run', 'Now',
-           'run_steps', 'collapsed', 'look', 'infer', 'ground_height', 'fit', 'export_model', 'write_report',
-           'DepthModel', 'load_depth', 'predict', 'weights_file', 'origin_of', 'first_weights', 'predict_motion']
+           'tell_motions', 'corner_depths', 'chain', 'find_triplets', 'take_batch', 'make_nets', 'run_nets',
+           'source_motions', 'stray', 'learn_motion', 'Learner', 'learn_told', 'off_corners', 'learn_step',
+           'first_answer', 'follow', 'keep', 'take_up', 'start_run', 'Now', 'run_steps', 'collapsed', 'look', 'infer',
+           'ground_height', 'fit', 'export_model', 'write_report', 'DepthModel', 'load_depth', 'predict',
+           'weights_file', 'origin_of', 'first_weights', 'predict_motion']
 
 # %% ../nbs/15_selfdepth.ipynb #60bac87b
-import copy, json, math, re, time
+import copy, functools, json, math, re, time
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 import numpy as np
 import torch
@@ -25,33 +26,35 @@ from .core import (DataError, Params, atomic_path, fingerprint, make_rng, param,
 from .frame import Camera, Frame, colour_disp
 from .data import Folder, open_folder
 from .checkpoints import add_to_log, cut_log, learning_rate, list_checkpoints, newest_checkpoint, read_log, save_checkpoint
-from .depth import follow_corners
+from .depth import CameraMotion, camera_motion, follow_corners, horizon_row, step_length
 from .video import motion, small_grey
-from .monodepth import DepthNet, PoseNet, below_ground, camera_row, depth_loss, ground_first, invert_motion, motion_matrix, motion_numbers, ray_map, refine_motion
+from .monodepth import DepthNet, PoseNet, EYE, betrayed, camera_row, depth_loss, invert_motion, motion_matrix, motion_numbers, off_road, ray_map, refine_motion, road_under, stands_on
 
 # %% ../nbs/15_selfdepth.ipynb #cd0516c5
 @dataclass(frozen=True)
 class SelfDepthParams(Params):
     "All that shapes a training on video; the defaults are the `cpu` preset."
-    steps: int = param(5000, 'training steps', lo=1, hi=10**7, group='length')
+    steps: int = param(3000, 'training steps', lo=1, hi=10**7, group='length')
     batch: int = param(8, 'triplets of frames in a step', lo=1, hi=256, group='length')
     height: int = param(96, 'height the networks see', lo=32, hi=2048, step=32, unit='px', group='picture')
     width: int = param(0, 'width the networks see; 0 takes it from the first frame, near its proportions', lo=0, hi=4096, step=32, unit='px', group='picture')
     skip: int = param(1, 'frames between target and source, at most', lo=1, hi=10, group='picture')
     flip: bool = param(True, 'mirror half of the triplets', group='picture')
-    jitter: float = param(.2, 'change of brightness, contrast and saturation that the networks see', lo=0, hi=.9, group='picture')
-    zoom: float = param(1., 'cut out and enlarge up to so many times', lo=1, hi=3, group='picture')
+    jitter: float = param(.4, 'change of brightness, contrast and saturation that the networks see', lo=0, hi=.9, group='picture')
+    zoom: float = param(1.6, 'cut out and enlarge up to so many times', lo=1, hi=3, group='picture')
     net: str = param('small', 'networks: about 2, or 14 million parameters', choices=('small', 'large'), group='network')
     finest: int = param(1, 'the finest disparity has 1/2**finest of the size', lo=0, hi=3, group='network')
     scales: int = param(3, 'sizes of disparity that are taught', lo=1, hi=4, group='network')
     levels: int = param(4, 'sizes of the pictures that teach; 1 is full size only, as published', lo=1, hi=6, group='loss')
     alpha: float = param(.85, 'share of structure in the error, the rest is colour', lo=0, hi=1, group='loss')
     smooth: float = param(1e-3, 'weight of smoothness', lo=0, hi=1, group='loss')
-    refine: int = param(0, 'steps of least squares that improve each motion, at each of three sizes; 0 leaves it to the network', lo=0, hi=50, group='loss')
+    motion: str = param('corners', 'who says how the camera moved: followed corners, with the horizon and the road that they tell; or the network alone, as published', choices=('corners', 'network'), group='loss')
     mask: bool = param(True, 'leave out what moves with the camera', group='loss')
     still: float = param(1., 'that mask takes only what standing still explains up to this error; 1 takes all, as published', lo=0, hi=1, group='loss')
     mask_from: int = param(100, 'steps without that mask: before it knows anything it would leave out what it cannot explain yet; none where a training begins with weights', lo=0, hi=10**6, group='loss')
-    floor: float = param(.1, 'weight of what seems to lie far under the ground; only with refine', lo=0, hi=10, group='loss')
+    road: float = param(.02, 'pull of what may be road to the road; with corners', lo=0, hi=10, group='loss')
+    corners: float = param(.015, 'pull to the depth of the corners', lo=0, hi=10, group='loss')
+    traffic: float = param(.1, 'pull of what drives along to where its wheels stand; with corners', lo=0, hi=10, group='loss')
     hold: float = param(.02, 'pull of the answer, beside its scale, to that of the weights which a training begins with', lo=0, hi=10, group='loss')
     lr: float = param(1e-3, 'largest learning rate', lo=0, hi=1, group='optimiser')
     warmup: int = param(100, 'steps until the learning rate is there', lo=0, hi=10**6, group='optimiser')
@@ -65,9 +68,9 @@ class SelfDepthParams(Params):
     seed: int = param(0, 'seed of weights, order and changes', lo=0, hi=2**31 - 1, group='machine')
 
     PRESETS = {
-        'tiny': dict(steps=150, batch=4, save_every=50, warmup=30, ema=.97),
+        'tiny': dict(steps=150, batch=4, jitter=.2, zoom=1., save_every=50, warmup=30, ema=.97),
         'cpu': {},
-        'paper': dict(steps=66000, batch=12, height=192, net='large', finest=0, scales=4, levels=1, floor=0., mask_from=0, lr=1e-4, warmup=0, weight_decay=0., ema=.999, save_every=1000),
+        'paper': dict(steps=66000, batch=12, height=192, net='large', finest=0, scales=4, levels=1, motion='network', jitter=.2, zoom=1., mask_from=0, lr=1e-4, warmup=0, weight_decay=0., ema=.999, save_every=1000),
     }
 
 # %% ../nbs/15_selfdepth.ipynb #4beca40e
@@ -114,10 +117,12 @@ STILL, JUMP = 1., 1.12 # thousandths of the width below which a camera stands; f
 
 class Clip:
     "The frames of a video at the networks' size, which triplets of them teach, and what is wrong with the rest."
-    def __init__(self, folder, params):
+    def __init__(self, folder, params, quiet=True):
         self.folder, self.params, self.notes = folder, params, []
         self.frames, self.K, self.level, self.runs = [], [], [], []
-        read_clip(self)
+        self.motions = {}   # frame -> motion from the one before it, camera at full size; with corners
+        read_clip(self, quiet)
+        self.moved, self.horizon, self.corners = tell_motions(self) if self.motions else ({}, {}, {})
         self.triplets = find_triplets(self)
 
     def __len__(self): return len(self.triplets)
@@ -162,11 +167,11 @@ def _frames_of(folder):
             last = drive
 
 
-def read_clip(clip):
+def read_clip(clip, quiet=True):
     "Fill the clip: small pictures, cameras, and runs of frames that belong together."
-    said, before, cut, still, jump, sizes = {}, None, [], [], [], []
-    for frame, new in _frames_of(clip.folder):
-        if not clip.frames: clip.size = net_size(clip.params, frame.size)
+    said, before, cut, still, jump, sizes, p = {}, None, [], [], [], [], clip.params
+    for frame, new in progress(_frames_of(clip.folder), 'read', total=len(clip.folder) if hasattr(clip.folder, '__len__') else None, disable=quiet or p.motion != 'corners'):
+        if not clip.frames: clip.size = net_size(p, frame.size)
         small, grey, (camera, word) = thumb(frame.image), small_grey(frame.image), camera_of(frame)
         if word: said.setdefault(word, []).append(frame.name)
         if not new:
@@ -176,7 +181,8 @@ def read_clip(clip):
             elif same < ALIKE and is_cut(before[2].image, frame.image): new = True; cut.append(frame.name)
             elif not 1/JUMP < gain < JUMP: jump.append(frame.name)
         if new: clip.runs.append([])
-        before = small, grey, frame
+        elif p.motion == 'corners': clip.motions[len(clip.frames)] = _moved(before[2], frame), camera
+        before = small, grey, frame.replace(camera=camera)
         clip.runs[-1].append(len(clip.frames))
         clip.frames.append(shrink(frame.image, *clip.size))
         clip.K.append(camera_row(camera.resize(*clip.size)))
@@ -185,7 +191,53 @@ def read_clip(clip):
         if names: clip.notes.append(f'{what}: {_some(names)}')
 
 
+def _moved(a, b): # frames with cameras -> CameraMotion, None where the corners agree on none
+    try: return camera_motion(a, b)
+    except DataError: return None
+
+
 def _some(names): return ', '.join(names[:3]) + (f' and {len(names) - 3} more' if len(names) > 3 else '')
+
+# %% ../nbs/15_selfdepth.ipynb #c0ad0011
+def tell_motions(
+    clip: Clip,
+) -> tuple: # dicts of frames: (4, 4) from the frame before, in units of the network; height of the road's horizon, y/z; corners (N, 4)
+    "What the corners of each drive tell: how it went on, how long the steps were against the camera's height, where the horizon is."
+    moved, horizon, corners, silent = {}, {}, {}, 0
+    for run in clip.runs:
+        said = [(i, *clip.motions[i]) for i in run[1:] if clip.motions[i][0]]
+        if not said: silent += 1; continue
+        camera = said[0][2]
+        row = horizon_row([m for _, m, _ in said], camera)
+        steps = np.array([step_length(m, camera, row, EYE) for _, m, _ in said])
+        if not np.isfinite(steps).any(): silent += 1; continue
+        steps = np.where(np.isfinite(steps), steps, np.nanmedian(steps))
+        for (i, m, _), length in zip(said, steps):
+            moved[i] = np.eye(4, dtype=np.float32)
+            moved[i][:3, :3], moved[i][:3, 3] = m.R, m.step*length
+            for k, points in zip((i - 1, i), corner_depths(m, camera, length)): corners.setdefault(k, []).append(points)
+        horizon |= dict.fromkeys(run, (row - camera.cy)/camera.fy)
+    if silent: clip.notes.append(f'corners do not tell how the camera moved in {silent} of {len(clip.runs)} drives, the network guesses it')
+    return moved, horizon, {k: np.concatenate(v) for k, v in corners.items()}
+
+
+def corner_depths(
+    motion: CameraMotion,
+    camera: Camera,
+    length: float, # of its step
+) -> list:         # for each of the two frames (N, 4) float32: ray x/z and y/z, inverse depth, how sure (0 to 1)
+    "The corners with their depth, as each of the two frames sees them."
+    good = (motion.inverse_depth > 1e-5) & (motion.parallax > .02)
+    a, b = (np.c_[(at[good] - [camera.cx, camera.cy])/[camera.fx, camera.fy], np.ones(good.sum())] for at in (motion.at, motion.to))
+    q, sure = motion.inverse_depth[good], np.minimum(motion.parallax[good]*motion.inverse_depth[good]/.003, 1) # seen to move by a thousandth and more
+    later = q/(a @ motion.R.T + q[:, None]*motion.step)[:, 2]
+    return [np.c_[ray[:, :2], z/length, sure].astype(np.float32)[z > 0] for ray, z in ((a, q), (b, later))]
+
+
+def chain(moved, a, b): # (4, 4) to frame b from the earlier frame a; None where a link is missing
+    "The motions from frame to frame, one after the other."
+    links = [moved.get(i) for i in range(a + 1, b + 1)]
+    return None if any(x is None for x in links) else functools.reduce(lambda T, x: x @ T, links)
 
 # %% ../nbs/15_selfdepth.ipynb #55fa16a1
 def find_triplets(
@@ -212,11 +264,11 @@ def take_batch(
     rows = [clip.triplets[orders[e][k]] for e, k in zip(place // n, place % n)]
     rng = make_rng(p.seed, 'step', step)
     turn = rng.random(B) < .5 if p.flip else np.zeros(B, bool)
-    planes = [[_lit(clip, row[k], row[0])[:, ::-1 if t else 1].transpose(2, 0, 1) for row, t in zip(rows, turn)] for k in range(3)]
-    x, K = torch.from_numpy(np.stack(planes)).float() / 255, torch.stack([clip.K[row[0]] for row in rows])  # (3, B, 3, H, W)
-    K[turn, 2] = x.shape[-1] - 1 - K[turn, 2]
-    if p.zoom > 1: x, K = _zoomed(x, K, p.zoom, rng)
-    return dict(target=x[0], sources=x[1:], K=K, seen=_coloured(x, p.jitter, rng) if p.jitter else x)
+    images, K = [[_lit(clip, i, row[0])[:, ::-1 if t else 1] for i in row] for row, t in zip(rows, turn)], torch.stack([clip.K[row[0]] for row in rows])
+    K[turn, 2] = clip.size[0] - 1 - K[turn, 2]
+    if p.zoom > 1: images, K = _zoomed(images, K, p.zoom, rng)
+    x = torch.from_numpy(np.stack([[i.transpose(2, 0, 1) for i in three] for three in images], 1)).float() / 255 # (3, B, 3, H, W)
+    return dict(target=x[0], sources=x[1:], K=K, seen=_coloured(x, p.jitter, rng) if p.jitter else x, **(_told(clip, rows, turn) if clip.moved else {}))
 
 
 def _lit(clip, i, target):
@@ -225,19 +277,31 @@ def _lit(clip, i, target):
     if i == target or 1/JUMP < (a + 1)/(b + 1) < JUMP: return image
     return np.clip((image - a)*((db + 1)/(da + 1)) + b, 0, 255).astype(np.uint8)
 
+# %% ../nbs/15_selfdepth.ipynb #c0ad0013
+def _told(clip, rows, turn):
+    "What corners tell of each triplet: motions T (2, B, 4, 4), source from target; horizon (B,); corners (N, 5); and whether they tell anything, (B,)."
+    T, told, mirror = np.tile(np.eye(4, dtype=np.float32), (2, len(rows), 1, 1)), np.zeros(len(rows), bool), np.diag([-1, 1, 1, 1]).astype(np.float32)
+    for k, (i, before, after) in enumerate(rows):
+        came, goes = chain(clip.moved, before, i), chain(clip.moved, i, after)
+        if came is None or goes is None: continue
+        T[:, k], told[k] = (np.linalg.inv(came), goes), True
+        if turn[k]: T[:, k] = mirror @ T[:, k] @ mirror
+    points = [np.c_[np.full(len(s), k), s*[-1 if turn[k] else 1, 1, 1, 1]] for k, s in enumerate(clip.corners.get(r[0], ()) for r in rows) if told[k]]
+    horizon = [clip.horizon.get(r[0], 0.) for r in rows]
+    return dict(T=torch.from_numpy(T), told=torch.from_numpy(told), horizon=torch.tensor(horizon), corners=torch.from_numpy(np.concatenate([*points, np.zeros((0, 5))])).float())
+
 # %% ../nbs/15_selfdepth.ipynb #0f44197e
-def _zoomed(x, K, most, rng):
+def _zoomed(images, K, most, rng):
     "A random part of each triplet, enlarged to full size; the camera follows."
-    B, H, W = x.shape[1], *x.shape[-2:]
-    s = torch.from_numpy(rng.uniform(1/most, 1, B)).float()
-    cx, cy = (torch.from_numpy(rng.uniform(-1, 1, B)).float() * (1 - s) for _ in range(2))
-    o = torch.zeros_like(s)
-    theta = torch.stack([torch.stack([s, o, cx], 1), torch.stack([o, s, cy], 1)], 1)
-    grid = F.affine_grid(theta, (B, 9, H, W), align_corners=True)
-    y = F.grid_sample(x.transpose(0, 1).reshape(B, 9, H, W), grid, padding_mode='border', align_corners=True)
-    half = torch.tensor([(W - 1)/2, (H - 1)/2])
-    center = K[:, 2:] - half - torch.stack([cx, cy], 1)*half
-    return y.view(B, 3, 3, H, W).transpose(0, 1).contiguous(), torch.cat([K[:, :2]/s[:, None], center/s[:, None] + half], 1)
+    import cv2
+    B, (H, W) = len(images), images[0][0].shape[:2]
+    s, half = rng.uniform(1/most, 1, B), np.array([(W - 1)/2, (H - 1)/2])
+    middle = half*(1 + rng.uniform(-1, 1, (B, 2))*(1 - s[:, None]))  # of the part
+    place = [np.c_[np.eye(2)*a, m - a*half] for a, m in zip(s, middle)]
+    how = dict(dsize=(W, H), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REPLICATE)
+    cut = [[cv2.warpAffine(np.ascontiguousarray(x), M, **how) for x in three] for M, three in zip(place, images)]
+    s, middle, half = (torch.from_numpy(x).float() for x in (s[:, None], middle, half))
+    return cut, torch.cat([K[:, :2]/s, (K[:, 2:] - middle)/s + half], 1)
 
 
 def _coloured(x, most, rng):
@@ -275,12 +339,6 @@ def source_motions(six): # (2, B, 6) as from run_nets -> (2, B, 4, 4) source fro
     return torch.stack([invert_motion(motion_matrix(six[0])), motion_matrix(six[1])])
 
 
-def hold_scale(disps, first): # [(B, 1, h, w)], (B, 1, H, W) -> the same at the scale of `first`, scalar
-    "Refined motion adapts to any scale, so nothing else would keep disparity from drifting away (Wang et al., CVPR 2018, sec. 4)."
-    apart = first.log().mean((1, 2, 3)) - disps[0].log().mean((1, 2, 3))
-    return [d*apart.exp().view(-1, 1, 1, 1) for d in disps], .1*apart.mean()**2
-
-
 def stray(disp, told): # (B, 1, h, w) inverse depth, and what the first weights say -> scalar
     "How far the answer has gone from the first one: mean difference of log depth, whatever the scale of either."
     apart = disp.log() - told.log()
@@ -288,7 +346,7 @@ def stray(disp, told): # (B, 1, h, w) inverse depth, and what the first weights 
 
 
 def learn_motion(six, T, unit): # guesses (2, B, 6); (2, B, 4, 4) source from target; (6,) -> scalar
-    "How far the network's guesses are from the refined motions, in the units of the network."
+    "How far the network's guesses are from the motions that corners tell, in the units of the network."
     better = torch.stack([motion_numbers(invert_motion(T[0])), motion_numbers(T[1])])
     return F.smooth_l1_loss(six/unit, better/unit)
 
@@ -309,6 +367,39 @@ class Learner:
     def learn(self, batch): return learn_step(self, batch)
     def rate(self): return learning_rate(self.step, self.params.steps + 1, self.params.warmup, self.params.lr, self.params.lr/100)
 
+# %% ../nbs/15_selfdepth.ipynb #c0ad0012
+def learn_told(
+    learner: Learner,
+    batch: dict,  # from take_batch, with what corners tell
+    disp, six, T, # of the networks: (B, 1, h, w), (2, B, 6), (2, B, 4, 4)
+) -> tuple:       # (2, B, 4, 4) motions to teach depth with, dict of weighted losses
+    "Motion, road, corners and traffic; triplets of which the corners say nothing keep the network's motion and teach by pictures alone."
+    p, told, size = learner.params, batch['told'].view(-1, 1, 1, 1), batch['target'].shape[-2:]
+    T = batch['T'].where(told[..., 0], T)
+    q = F.interpolate(disp, size, mode='bilinear', align_corners=False)
+    down, floor = road_under(ray_map(batch['K'], *size), batch['horizon'])
+    foot = betrayed(down, floor, T.detach(), batch['K'], batch['target'], batch['sources'], p.alpha)
+    moving, goal = stands_on(q.detach(), foot & told, down, floor)
+    return T, dict(motion=learn_motion(six, T.detach(), learner.nets['pose'].unit),
+                   road=p.road*(told*off_road(q, down, floor)).mean(),
+                   corners=p.corners*off_corners(q, batch['corners'], batch['K'], floor.where(~moving, torch.inf)),
+                   traffic=p.traffic*(moving*(q.log() - goal.clamp(min=.02).log()).abs()).mean())
+
+
+def off_corners(
+    disp: torch.Tensor,    # (B, 1, H, W)
+    corners: torch.Tensor, # (N, 5) picture of the batch, ray x/z and y/z, inverse depth, how sure (0 to 1)
+    K: torch.Tensor,       # (B, 4)
+    floor: torch.Tensor,   # (B, 1, H, W): corners far under it count for nothing
+) -> torch.Tensor:         # scalar
+    "Mean difference of log depth at the corners, 1 at most each."
+    b, (x, y, q, sure) = corners[:, 0].long(), corners[:, 1:].T
+    H, W = disp.shape[-2:]
+    u, v = ((ray*K[b, k] + K[b, 2 + k]).round().long() for ray, k in ((x, 0), (y, 1)))
+    inside, u, v = (u >= 0) & (u < W) & (v >= 0) & (v < H), u.clamp(0, W - 1), v.clamp(0, H - 1)
+    sure = sure*inside*(q > .7*floor[b, 0, v, u])
+    return (sure*(disp[b, 0, v, u].log() - q.log()).abs().clamp(max=1)).sum()/sure.sum().clamp(min=1e-6)
+
 # %% ../nbs/15_selfdepth.ipynb #fb780b14
 def learn_step(
     learner: Learner,
@@ -320,18 +411,14 @@ def learn_step(
     for g in learner.opt.param_groups: g['lr'] = learner.rate()
     learner.nets.train()
     disps, six = run_nets(learner.nets, batch, p.scales, learner.dtype)
-    T, far, held = source_motions(six), six.new_zeros(()), six.new_zeros(())
-    if p.refine:
-        rays = ray_map(batch['K'], *batch['target'].shape[-2:])
-        disps, far = hold_scale(disps, ground_first(rays))
-        with torch.no_grad(): q = F.interpolate(disps[0], batch['target'].shape[-2:], mode='bilinear', align_corners=False)
-        T = refine_motion(q, T, batch['K'], batch['target'], batch['sources'], p.refine)
-        far = far + learn_motion(six, T, learner.nets['pose'].unit) + p.floor*below_ground(disps[0], *(F.adaptive_avg_pool2d(x, disps[0].shape[-2:]) for x in (ground_first(rays), rays)))
+    T, extra = source_motions(six), {}
+    if 'told' in batch: T, extra = learn_told(learner, batch, disps[0], six, T)
+    held = six.new_zeros(())
     if learner.first: held = p.hold*stray(disps[0].float(), first_answer(learner, batch))
     loss, parts = depth_loss(disps, batch['target'], batch['sources'], T, batch['K'], p.alpha, p.smooth,
-                             p.mask and learner.step >= learner.mask_from, p.levels, p.still, p.refine > 0)
+                             p.mask and learner.step >= learner.mask_from, p.levels, p.still)
     learner.opt.zero_grad(set_to_none=True)
-    total = loss + far + held
+    total = loss + sum(extra.values()) + held
     total.backward()
     length = sum(torch.nn.utils.clip_grad_norm_(net.parameters(), p.clip, foreach=True) for net in learner.nets.values())
     fault = not bool(torch.isfinite(total) & torch.isfinite(length))
@@ -339,7 +426,7 @@ def learn_step(
         learner.opt.step()
         follow(learner.mean, learner.nets, min(p.ema, (learner.step + 1)/(learner.step + 10)))
     learner.step += 1
-    return dict(loss=float(loss.detach()), **{k: float(v) for k, v in parts.items()}, motion=float(far.detach()), held=float(held.detach()), gradient=float(length), fault=fault)
+    return dict(loss=float(loss.detach()), **{k: float(v.detach()) for k, v in {**parts, **extra}.items()}, held=float(held.detach()), gradient=float(length), fault=fault)
 
 # %% ../nbs/15_selfdepth.ipynb #7ee63005
 @torch.no_grad()
@@ -498,7 +585,7 @@ def fit(
 ) -> dict:             # the report, as in RUN/report.json
     "Train depth and motion on a video (Zhou et al. 2017; Godard et al. 2019)."
     params, run = params or SelfDepthParams.preset('tiny'), Path(run)
-    clip = Clip(open_folder(data) if isinstance(data, (str, Path)) else data, params)
+    clip = Clip(open_folder(data) if isinstance(data, (str, Path)) else data, params, quiet)
     for note in clip.notes: _warn(note)
     learner = start_run(run, params, clip, resume, init)
     first = learner.step
@@ -545,7 +632,7 @@ def load_depth(
     tensors, words = read_weights(path)
     if 'cpcdr' not in words: raise DataError(path, 'holds no depth network of this project', 'name the run folder of a training on video')
     about = json.loads(words['cpcdr'])
-    params = SelfDepthParams(**about['params'])
+    params = SelfDepthParams(**{k: v for k, v in about['params'].items() if k in {f.name for f in fields(SelfDepthParams)}}) # of an older version, too
     nets = make_nets(params)
     nets.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in tensors.items()})
     return DepthModel(nets, params, about['size'], about['scale'])

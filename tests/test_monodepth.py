@@ -5,8 +5,8 @@ import torch
 import torch.nn.functional as F
 
 from cpcdr.frame import Camera
-from cpcdr.monodepth import (FAULT, DepthNet, PoseNet, best_source, camera_row, depth_loss, invert_motion, motion_matrix, photometric_error, ray_map,
-                             reproject, smoothness, ssim, standing_error, taught_error, warp)
+from cpcdr.monodepth import (EYE, FAULT, DepthNet, PoseNet, best_source, betrayed, camera_row, depth_loss, invert_motion, motion_matrix, off_road, photometric_error, ray_map,
+                             reproject, road_under, smoothness, ssim, standing_error, stands_on, taught_error, warp)
 from cpcdr.town import drive
 
 
@@ -196,21 +196,38 @@ def test_least_squares_finds_the_motion(pair):
         assert torch.allclose(motion_numbers(motion_matrix(six)), six, atol=1e-5)
 
 
-def test_what_a_turn_explains_is_left_out():
-    "The camera turns by four columns: without the turn everything would teach, with it nothing does."
-    g = torch.Generator().manual_seed(2)
-    wide = F.avg_pool2d(torch.rand(1, 3, 40, 130, generator=g), 5, 1, 2)
-    a, b, K = wide[..., 4:124].clone(), wide[..., :120].clone(), torch.tensor([[400., 400, 59.5, 19.5]])
-    T = motion_matrix(torch.tensor([[0., .01, 0, 0, 0, 0]]))[None]
-    still, turned = standing_error(a, b[None])[0], standing_error(a, b[None], T=T, K=K)[0]
-    assert (turned <= still).all() and turned[..., 5:-5, 8:-8].mean() < .2*still[..., 5:-5, 8:-8].mean()
+def test_a_flat_road_pulls_what_is_near_it_and_nothing_lies_under_it():
+    rays, horizon = ray_map(torch.tensor([[100., 100, 31.5, 11.5]]), 32, 64), torch.tensor([.05])
+    down, floor = road_under(rays, horizon)
+    assert torch.allclose(down[0, 0, :, 7], (torch.arange(32) - 16.5)/100) and torch.allclose(floor[..., 26:, :], down[..., 26:, :]/EYE)
+    assert off_road(floor, down, floor).max() == 0
+    house, sky, hole, rough = floor.clone(), floor.clone(), floor.clone(), floor*1.1
+    house[..., 20:, 20:40], sky[..., :17, :], hole[..., 20:, 20:40] = 3., 1e-3, .01
+    assert off_road(house, down, floor).max() == 0 and off_road(sky, down, floor).max() == 0
+    assert off_road(hole, down, floor)[..., 20:, 20:40].min() > .4 and torch.allclose(off_road(rough, down, floor)[..., 20:, :], torch.tensor(1.1).log(), atol=1e-5)
 
 
-def test_nothing_lies_under_the_floor():
-    from cpcdr.monodepth import below_ground, ground_first
-    rays = ray_map(torch.tensor([[100., 100, 31.5, 15.5]]), 32, 64)
-    floor = ground_first(rays)
-    assert below_ground(floor, floor, rays) == 0 and below_ground(.6*floor, floor, rays) == 0
-    hole = floor.clone(); hole[..., 20:, 20:40] = .01
-    sky = floor.clone(); sky[..., :15, :] = .01
-    assert below_ground(hole, floor, rays) > .1 and below_ground(sky, floor, rays) == 0
+def test_what_drives_along_is_betrayed_by_its_foot():
+    "A road of noise and before us a box that stays where it is in all three pictures."
+    K, g = torch.tensor([[100., 100, 47.5, 15.5]]), torch.Generator().manual_seed(3)
+    down, floor = road_under(ray_map(K, 48, 96), torch.zeros(1))
+    target, box = (F.avg_pool2d(torch.rand(1, 3, 50, 98, generator=g), 3, 1) for _ in range(2))
+    T = torch.stack([motion_matrix(torch.tensor([[0., 0, 0, 0, 0, z]])) for z in (.1, -.1)])
+    sources = torch.stack([warp(target, reproject(floor, invert_motion(t), K)[0]) for t in T]) # a plane that slides along itself
+    for x in (target, *sources): x[..., 8:34, 36:60] = box[..., 8:34, 36:60]
+    foot = betrayed(down, floor, T, K, target, sources)
+    assert foot[..., 26:32, 40:56].float().mean() > .8 and foot[..., 38:46, 4:92].float().mean() < .1 and not foot[..., :20, :].any()
+
+
+def test_what_stands_on_a_foot_gets_its_distance():
+    down, floor = road_under(ray_map(torch.tensor([[100., 100, 47.5, 15.5]]), 48, 96), torch.zeros(1))
+    foot, box = torch.zeros_like(floor, dtype=torch.bool), torch.zeros_like(floor, dtype=torch.bool)
+    foot[..., 21:33, 40:56], box[..., 6:34, 40:56] = True, True
+    seen = floor.where(~box, .5) # a box that the network sees at half the inverse depth of its foot, up to row 6
+    mask, goal = stands_on(seen, foot, down, floor)
+    assert mask[..., 6:33, 40:56].all() and not mask[..., :6, :].any()    # up to its top, no further,
+    assert not mask[..., 35:, :].any() and not mask[..., :36].any()       # neither the road before it nor what is beside it
+    assert torch.allclose(goal[0, 0, 6:33, 45:50], floor[0, 0, 33, 45:50].expand(27, 5)) # as near as the road where it stands
+    torn = seen.clone(); torn[..., :15, :] *= .5                          # depth jumps at row 15: another thing behind it
+    assert not stands_on(torn, foot, down, floor)[0][..., :15, :].any()
+    assert not stands_on(seen, foot & False, down, floor)[0].any()

@@ -12,13 +12,17 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from scipy.spatial.transform import Rotation
 
 import cpcdr.selfdepth as selfdepth
 from cpcdr.checkpoints import checkpoint_path, list_checkpoints, load_checkpoint
 from cpcdr.core import DataError, read_weights, write_weights
 from cpcdr.data import samples
+from cpcdr.depth import CameraMotion
 from cpcdr.frame import Camera, Frame
-from cpcdr.selfdepth import Clip, Learner, SelfDepthParams, fit, load_depth, predict, split_drives, stray, take_batch
+from cpcdr.monodepth import EYE, ray_map, reproject, road_under, warp
+from cpcdr.selfdepth import Clip, Learner, SelfDepthParams, chain, corner_depths, fit, load_depth, predict, split_drives, stray, take_batch
+from cpcdr.town import drive
 
 SMALL = SelfDepthParams(steps=6, batch=2, height=64, width=96, save_every=2, keep=2, warmup=2, mask_from=3)
 
@@ -132,7 +136,7 @@ def test_nan_stops_and_the_last_good_stays(frames, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize('bad', [dict(lr=.1), dict(lr=.02, mask=False)]) # nothing teaches any more; depth becomes a wall
 def test_a_run_that_fails_in_finite_numbers_stops(frames, tmp_path, bad):
-    params = SMALL.replace(steps=60, save_every=4, warmup=30, **bad)
+    params = SMALL.replace(steps=60, save_every=4, warmup=30, motion='network', **bad)
     report = fit(frames, tmp_path, params, quiet=True)
     assert report['status'] == 'diverged' and report['step'] < 60
     disp = predict(load_depth(tmp_path), frames[0])
@@ -176,8 +180,8 @@ def test_batches_depend_on_seed_and_step_alone(frames):
     clip = Clip(frames, SMALL)
     a, b = take_batch(clip, 5), (take_batch(clip, 1), take_batch(clip, 5))[1]
     assert all(torch.equal(a[k], b[k]) for k in a) and not torch.equal(a['target'], take_batch(clip, 4)['target'])
-    zoomed = take_batch(Clip(frames, SMALL.replace(zoom=2.)), 5)
-    assert (zoomed['K'][:, 0] > a['K'][:, 0]).any() and zoomed['target'].shape == a['target'].shape
+    whole, zoomed = (take_batch(clip_of(frames, zoom=z), 5) for z in (1., 2.))
+    assert (zoomed['K'][:, 0] > whole['K'][:, 0]).all() and zoomed['target'].shape == whole['target'].shape
 
 
 def test_learning_rate_goes_up_and_down():
@@ -296,6 +300,92 @@ def test_a_training_from_known_weights_resumes_to_the_same_bits(whole, frames, t
     fit(frames, tmp_path/'b', SMALL, quiet=True, init=whole[0], until=3)
     fit(frames, tmp_path/'b', SMALL, quiet=True, init=whole[0], resume=True)
     assert same(weights(tmp_path/'a'), weights(tmp_path/'b'))
+
+
+# ---- what corners tell
+
+@pytest.fixture(scope='module')
+def told(frames): return Clip(frames, SMALL)
+
+
+def test_corners_tell_motion_and_horizon(told, frames):
+    exact = [np.linalg.inv(b.pose) @ a.pose for a, b in zip(samples('clip'), list(samples('clip'))[1:8])]
+    assert sorted(told.moved) == list(range(1, 8))
+    steps = np.array([np.linalg.norm(told.moved[i][:3, 3])/np.linalg.norm(exact[i - 1][:3, 3]) for i in told.moved])
+    assert steps.std() < .15*steps.mean() and 1 < EYE/steps.mean() < 2    # the camera's height in metres, the same for all
+    for i, T in told.moved.items():
+        ways = [x[:3, 3]/np.linalg.norm(x[:3, 3]) for x in (T, exact[i - 1])]
+        assert ways[0] @ ways[1] > math.cos(math.radians(3)) and abs(T[:3, :3] - exact[i - 1][:3, :3]).max() < .003
+    assert set(told.horizon) == set(range(8)) and len(set(told.horizon.values())) == 1
+    assert np.allclose(chain(told.moved, 2, 5), told.moved[5] @ told.moved[4] @ told.moved[3], atol=1e-6)
+    assert chain({1: np.eye(4)}, 0, 2) is None
+
+
+def test_depth_of_corners_by_hand():
+    camera, length = Camera(100., 90., 32., 24., 64, 48), .12
+    X = np.array([[1., .5, 4], [-2, .3, 9], [.4, -1, 6]])                                        # metres, if a step is one
+    R, step = Rotation.from_rotvec([.02, -.03, .01]).as_matrix(), np.array([.1, -.2, -1])/np.linalg.norm([.1, -.2, -1])
+    Y = X @ R.T + step
+    at, to = (p[:, :2]/p[:, 2:]*[camera.fx, camera.fy] + [camera.cx, camera.cy] for p in (X, Y))
+    motion = CameraMotion(R, step, at, to, 1/X[:, 2], np.array([1., 1, .01]), 3)                 # the last one hardly moved
+    for points, P in zip(corner_depths(motion, camera, length), (X, Y)):
+        assert np.allclose(points[:, :2], P[:2, :2]/P[:2, 2:], atol=1e-6) and np.allclose(points[:, 2], 1/(length*P[:2, 2])) and (points[:, 3] == 1).all()
+
+
+def test_corners_of_a_drive_have_the_depth_of_their_pixels():
+    frames = [f.replace(name=f'd/{i}') for i, f in enumerate(drive(5, 3, 256, 128, fps=8.))]
+    clip = Clip(frames, SMALL)
+    for i, f in enumerate(frames):
+        x, y, q, sure = clip.corners[i].T
+        u, v = np.round(x*f.camera.fx + f.camera.cx).astype(int), np.round(y*f.camera.fy + f.camera.cy).astype(int)
+        ratio = (q/f.disp[v, u])[(sure > .9) & (f.instances[v, u] == 0) & (f.disp[v, u] > 1/60)]
+        assert len(ratio) > 200 and np.median(abs(ratio/np.median(ratio) - 1)) < .15 and 1/.2 < np.median(ratio) < 1.6/.2
+
+
+def test_a_mirrored_triplet_has_a_mirrored_motion(told, frames):
+    batches = {flip: take_batch(clip_of(frames, batch=6, flip=flip, zoom=1.), 0) for flip in (True, False)}
+    turned = (batches[True]['target'] != batches[False]['target']).flatten(1).any(1)
+    a, b, mirror = batches[True]['T'], batches[False]['T'], torch.diag(torch.tensor([-1., 1, 1, 1]))
+    assert 0 < turned.sum() < 6 and torch.equal(a[:, ~turned], b[:, ~turned]) and torch.allclose(a[:, turned], mirror @ b[:, turned] @ mirror)
+    rays = [x['corners'][x['corners'][:, 0] == int(turned.nonzero()[0])] for x in batches.values()]
+    assert torch.allclose(rays[0][:, 1], -rays[1][:, 1]) and torch.allclose(rays[0][:, 2:], rays[1][:, 2:])
+
+
+def test_an_enlarged_part_keeps_its_geometry(frames):
+    "The road is fetched as well from the sources of a part as from those of the whole."
+    left = {}
+    for zoom in (1., 3.):
+        b = take_batch(clip_of(frames, batch=6, zoom=zoom, jitter=0., height=128, width=256), 0)
+        down, floor = road_under(ray_map(b['K'], 128, 256), b['horizon'])
+        uv, inside = reproject(floor, b['T'][1], b['K'])
+        road = (down > .1) & inside
+        off = lambda x: float((x - b['target']).abs().mean(1, keepdim=True)[road].mean())
+        left[zoom] = off(warp(b['sources'][1], uv))/off(b['sources'][1])
+    assert left[1.] < .5 and left[3.] < .5
+
+
+def test_triplets_without_a_told_motion_keep_the_networks(told, frames):
+    clip, learner = Clip(frames, SMALL), Learner(SMALL)
+    del clip.moved[4]
+    batch = take_batch(clip, 0)
+    silent = {**batch, 'told': torch.zeros_like(batch['told'])}
+    disps, six = selfdepth.run_nets(learner.nets, silent, 3)
+    T, extra = selfdepth.learn_told(learner, {**silent, 'corners': torch.zeros(0, 5)}, disps[0], six, selfdepth.source_motions(six))
+    assert torch.equal(T, selfdepth.source_motions(six)) and all(float(v.detach()) < 1e-8 for v in extra.values())
+    whole = [take_batch(clip, k)['told'] for k in range(3)]               # an epoch: six triplets, of which two need the missing link
+    assert int(torch.cat(whole).sum()) == 6 - 2
+
+
+def test_a_drive_whose_corners_are_silent_is_told_and_trains(frames, tmp_path, monkeypatch):
+    monkeypatch.setattr(selfdepth, '_moved', lambda a, b: None)
+    with pytest.warns(UserWarning, match='corners do not tell how the camera moved in 1 of 1 drives'):
+        report = fit(frames, tmp_path, SMALL, quiet=True)
+    assert report['status'] == 'done' and 'told' not in take_batch(clip_of(frames), 0)
+
+
+def test_motion_of_the_network_alone(frames, tmp_path):
+    report = fit(frames, tmp_path, SMALL.replace(motion='network'), quiet=True)
+    assert report['status'] == 'done' and 'road' not in json.loads((tmp_path/'log.jsonl').read_text().splitlines()[-1])
 
 
 def test_learning_helps(frames):
