@@ -444,7 +444,7 @@ Model = Annotated[str, typer.Option(help='pretrained: folder of a depth network 
 Output = Annotated[Literal['auto', 'relative', 'metric'], typer.Option(help='pretrained: what its numbers mean', show_default='auto: as its config.json says')]
 Fit = Annotated[bool, typer.Option('--fit', help='pretrained, monodepth: find scale and shift from the measured depth that DATA has: metres')]
 Device = Annotated[str, typer.Option(help='pretrained: auto, cpu, cuda, cuda:1, mps', show_default='auto')]
-Preset = Annotated[str, typer.Option(help='monodepth: tiny (3 minutes), cpu (half an hour), paper (GPU), or a TOML file', show_default='cpu')]
+Preset = Annotated[str, typer.Option(help='monodepth: tiny (a minute), cpu (a quarter of an hour), paper (GPU), or a TOML file', show_default='cpu')]
 Run = Annotated[Path, typer.Option(help='monodepth: folder of the training', show_default='OUT/monodepth')]
 Init = Annotated[Path, typer.Option(help='monodepth: a run folder or weights that the training begins with, such as data_samples/networks/depth')]
 Checkpoint = Annotated[Path, typer.Option(help='monodepth: a run folder or weights to use without training')]

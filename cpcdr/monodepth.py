@@ -570,7 +570,7 @@ def off_road(
 ) -> Tensor:       # (B, 1, H, W)
     "How far what may be road is from it, in log depth; and, dearer, how far anything lies under it (Guizilini et al., ICLR 2020, sec. 3.4)."
     apart, below = disp.log() - floor.log(), down > .015
-    return below*((apart.detach().abs() < .35)*apart.abs() + 2.5*F.relu(-.05 - apart).clamp(max=2))
+    return (below & (apart.detach().abs() < .35))*apart.abs() + 2.5*below*(-.05 - apart).clamp(0, 2)
 
 # %% ../nbs/12_monodepth.ipynb #c0ad0003
 @torch.no_grad()
@@ -595,9 +595,12 @@ def betrayed(
 
 # %% ../nbs/12_monodepth.ipynb #c0ad0008
 @njit(cache=True, nogil=True, error_model='numpy')
-def _climb(log, near, down, floor, mask, goal):
+def _climb(log, foot, down, floor, mask, goal):
     "One picture, column by column from below: fill `mask` and `goal`."
-    H, W = log.shape
+    (H, W), near = log.shape, np.zeros_like(foot)
+    for v in range(H):
+        for u in range(W):
+            if foot[v, u]: near[max(v - 1, 0):v + 2, max(u - 3, 0):u + 4] = True # a foot reaches a row up and down, three columns aside
     for u in range(W):
         run, at, start = False, floor[H - 1, u], down[H - 1, u]
         for v in range(H - 1, -1, -1):
@@ -618,10 +621,9 @@ def stands_on(
     floor: Tensor,
 ) -> tuple:         # (B, 1, H, W) bool: what stands on such a foot, and (B, 1, H, W) the inverse depth of the road there
     "From each foot up its column: as long as depth goes on smoothly, before the road and not much nearer than the foot."
-    near = F.max_pool2d(foot.float(), (3, 7), 1, (1, 3)) > 0
-    log, near, line, ground = (x[:, 0].cpu().numpy() for x in (disp.log(), near, down, floor))
-    mask, goal = np.zeros_like(near), np.zeros_like(log)
-    _each(lambda b: _climb(log[b], near[b], line[b], ground[b], mask[b], goal[b]), len(log))
+    log, feet, line, ground = (x[:, 0].cpu().numpy() for x in (disp.log(), foot, down, floor))
+    mask, goal = np.zeros_like(feet), np.zeros_like(log)
+    _each(lambda b: _climb(log[b], feet[b], line[b], ground[b], mask[b], goal[b]), len(log))
     return tuple(torch.from_numpy(x)[:, None].to(disp.device) for x in (mask, goal))
 
 # %% ../nbs/12_monodepth.ipynb #a5790dd6

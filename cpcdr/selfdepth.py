@@ -264,9 +264,10 @@ def take_batch(
     rows = [clip.triplets[orders[e][k]] for e, k in zip(place // n, place % n)]
     rng = make_rng(p.seed, 'step', step)
     turn = rng.random(B) < .5 if p.flip else np.zeros(B, bool)
-    images, K = [[_lit(clip, i, row[0])[:, ::-1 if t else 1] for i in row] for row, t in zip(rows, turn)], torch.stack([clip.K[row[0]] for row in rows])
+    images, K = [[_lit(clip, i, row[0]) for i in row] for row in rows], torch.stack([clip.K[row[0]] for row in rows])
     K[turn, 2] = clip.size[0] - 1 - K[turn, 2]
-    if p.zoom > 1: images, K = _zoomed(images, K, p.zoom, rng)
+    if p.zoom > 1: images, K = _zoomed(images, turn, K, p.zoom, rng)
+    else: images = [[x[:, ::-1 if t else 1] for x in three] for three, t in zip(images, turn)]
     x = torch.from_numpy(np.stack([[i.transpose(2, 0, 1) for i in three] for three in images], 1)).float() / 255 # (3, B, 3, H, W)
     return dict(target=x[0], sources=x[1:], K=K, seen=_coloured(x, p.jitter, rng) if p.jitter else x, **(_told(clip, rows, turn) if clip.moved else {}))
 
@@ -291,15 +292,16 @@ def _told(clip, rows, turn):
     return dict(T=torch.from_numpy(T), told=torch.from_numpy(told), horizon=torch.tensor(horizon), corners=torch.from_numpy(np.concatenate([*points, np.zeros((0, 5))])).float())
 
 # %% ../nbs/15_selfdepth.ipynb #0f44197e
-def _zoomed(images, K, most, rng):
-    "A random part of each triplet, enlarged to full size; the camera follows."
+def _zoomed(images, turn, K, most, rng):
+    "A random part of each triplet, mirrored or not, enlarged to full size; the camera, mirrored already, follows."
     import cv2
     B, (H, W) = len(images), images[0][0].shape[:2]
     s, half = rng.uniform(1/most, 1, B), np.array([(W - 1)/2, (H - 1)/2])
     middle = half*(1 + rng.uniform(-1, 1, (B, 2))*(1 - s[:, None]))  # of the part
-    place = [np.c_[np.eye(2)*a, m - a*half] for a, m in zip(s, middle)]
+    place = np.stack([np.c_[np.eye(2)*a, m - a*half] for a, m in zip(s, middle)]) # where a pixel comes from
+    place[turn, 0] = [0, 0, W - 1] - place[turn, 0]
     how = dict(dsize=(W, H), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REPLICATE)
-    cut = [[cv2.warpAffine(np.ascontiguousarray(x), M, **how) for x in three] for M, three in zip(place, images)]
+    cut = [[cv2.warpAffine(x, M, **how) for x in three] for M, three in zip(place, images)]
     s, middle, half = (torch.from_numpy(x).float() for x in (s[:, None], middle, half))
     return cut, torch.cat([K[:, :2]/s, (K[:, 2:] - middle)/s + half], 1)
 
@@ -325,13 +327,13 @@ def make_nets(params) -> torch.nn.ModuleDict: # 'depth' and 'pose'
         return torch.nn.ModuleDict(dict(depth=DepthNet(finest=params.finest, **NETS[params.net]['depth']), pose=PoseNet(**NETS[params.net]['pose'])))
 
 
-def run_nets(nets, batch, scales, dtype=torch.float32): # -> disps, (2, B, 6): motion before to target, target to after
-    "Depth of the target and its motion: time always runs forward for the pose network."
-    seen, rays = batch['seen'], ray_map(batch['K'], *batch['target'].shape[-2:])
+def run_nets(nets, batch, scales, dtype=torch.float32): # -> disps, (2 or 1, B, 6): motion before to target, target to after
+    "Depth of the target and its motion, time always forward; of the first pair alone where corners know both: the second one is another triplet's first."
+    seen, rays, pairs = batch['seen'], ray_map(batch['K'], *batch['target'].shape[-2:]), 1 if 'told' in batch and batch['told'].all() else 2
     with torch.autocast(rays.device.type, dtype, enabled=dtype != torch.float32):
         disps = nets['depth'](seen[0], rays)[:scales]
-        six = nets['pose'](torch.cat([seen[1], seen[0]]), torch.cat([seen[0], seen[2]]), rays.repeat(2, 1, 1, 1))
-    return disps, six.view(2, -1, 6)
+        six = nets['pose'](*(torch.cat([seen[k] for k in ks[:pairs]]) for ks in ((1, 0), (0, 2))), rays.repeat(pairs, 1, 1, 1))
+    return disps, six.view(pairs, -1, 6)
 
 
 def source_motions(six): # (2, B, 6) as from run_nets -> (2, B, 4, 4) source from target
@@ -345,9 +347,9 @@ def stray(disp, told): # (B, 1, h, w) inverse depth, and what the first weights 
     return (apart - apart.mean((1, 2, 3), keepdim=True)).abs().mean()
 
 
-def learn_motion(six, T, unit): # guesses (2, B, 6); (2, B, 4, 4) source from target; (6,) -> scalar
+def learn_motion(six, T, unit): # guesses (2 or 1, B, 6); (2, B, 4, 4) source from target; (6,) -> scalar
     "How far the network's guesses are from the motions that corners tell, in the units of the network."
-    better = torch.stack([motion_numbers(invert_motion(T[0])), motion_numbers(T[1])])
+    better = torch.stack([motion_numbers(invert_motion(T[0])), motion_numbers(T[1])])[:len(six)]
     return F.smooth_l1_loss(six/unit, better/unit)
 
 # %% ../nbs/15_selfdepth.ipynb #f1f181ee
@@ -371,11 +373,11 @@ class Learner:
 def learn_told(
     learner: Learner,
     batch: dict,  # from take_batch, with what corners tell
-    disp, six, T, # of the networks: (B, 1, h, w), (2, B, 6), (2, B, 4, 4)
+    disp, six,    # of the networks: (B, 1, h, w), (2 or 1, B, 6)
 ) -> tuple:       # (2, B, 4, 4) motions to teach depth with, dict of weighted losses
     "Motion, road, corners and traffic; triplets of which the corners say nothing keep the network's motion and teach by pictures alone."
     p, told, size = learner.params, batch['told'].view(-1, 1, 1, 1), batch['target'].shape[-2:]
-    T = batch['T'].where(told[..., 0], T)
+    T = batch['T'] if len(six) == 1 else batch['T'].where(told[..., 0], source_motions(six))
     q = F.interpolate(disp, size, mode='bilinear', align_corners=False)
     down, floor = road_under(ray_map(batch['K'], *size), batch['horizon'])
     foot = betrayed(down, floor, T.detach(), batch['K'], batch['target'], batch['sources'], p.alpha)
@@ -383,7 +385,7 @@ def learn_told(
     return T, dict(motion=learn_motion(six, T.detach(), learner.nets['pose'].unit),
                    road=p.road*(told*off_road(q, down, floor)).mean(),
                    corners=p.corners*off_corners(q, batch['corners'], batch['K'], floor.where(~moving, torch.inf)),
-                   traffic=p.traffic*(moving*(q.log() - goal.clamp(min=.02).log()).abs()).mean())
+                   traffic=p.traffic*(q[moving].log() - goal[moving].clamp(min=.02).log()).abs().sum()/q.numel())
 
 
 def off_corners(
@@ -411,8 +413,7 @@ def learn_step(
     for g in learner.opt.param_groups: g['lr'] = learner.rate()
     learner.nets.train()
     disps, six = run_nets(learner.nets, batch, p.scales, learner.dtype)
-    T, extra = source_motions(six), {}
-    if 'told' in batch: T, extra = learn_told(learner, batch, disps[0], six, T)
+    T, extra = learn_told(learner, batch, disps[0], six) if 'told' in batch else (source_motions(six), {})
     held = six.new_zeros(())
     if learner.first: held = p.hold*stray(disps[0].float(), first_answer(learner, batch))
     loss, parts = depth_loss(disps, batch['target'], batch['sources'], T, batch['K'], p.alpha, p.smooth,

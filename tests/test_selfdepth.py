@@ -370,7 +370,7 @@ def test_triplets_without_a_told_motion_keep_the_networks(told, frames):
     batch = take_batch(clip, 0)
     silent = {**batch, 'told': torch.zeros_like(batch['told'])}
     disps, six = selfdepth.run_nets(learner.nets, silent, 3)
-    T, extra = selfdepth.learn_told(learner, {**silent, 'corners': torch.zeros(0, 5)}, disps[0], six, selfdepth.source_motions(six))
+    T, extra = selfdepth.learn_told(learner, {**silent, 'corners': torch.zeros(0, 5)}, disps[0], six)
     assert torch.equal(T, selfdepth.source_motions(six)) and all(float(v.detach()) < 1e-8 for v in extra.values())
     whole = [take_batch(clip, k)['told'] for k in range(3)]               # an epoch: six triplets, of which two need the missing link
     assert int(torch.cat(whole).sum()) == 6 - 2
