@@ -31,7 +31,7 @@ NEEDED = {
     'torch': 'learning', 'kornia': 'learning', 'transformers': 'learning', 'safetensors': 'learning',
 }
 OPTIONAL = { # package: the extra that brings it, what for
-    'opencv-python-headless': ('stereo', 'cpcdr depth --source stereo'),
+    'opencv-python-headless': ('stereo', 'cpcdr depth --source stereo and --source monodepth'),
     'av': ('video', 'films as input: cpcdr frames'),
     'tensorboard': ('tensorboard', 'curves of a training in the browser: tensorboard = true'),
     'infomap': ('infomap', 'a second grouping engine to compare with'),

@@ -26,7 +26,7 @@ from .core import (DataError, Params, atomic_path, fingerprint, make_rng, param,
 from .frame import Camera, Frame, colour_disp
 from .data import Folder, open_folder
 from .checkpoints import add_to_log, cut_log, learning_rate, list_checkpoints, newest_checkpoint, read_log, save_checkpoint
-from .depth import CameraMotion, camera_motion, follow_corners, horizon_row, step_length
+from .depth import CameraMotion, camera_motion, follow_corners, horizon_row, opencv, step_length
 from .video import motion, small_grey
 from .monodepth import DepthNet, PoseNet, EYE, betrayed, camera_row, depth_loss, invert_motion, motion_matrix, motion_numbers, off_road, ray_map, refine_motion, road_under, stands_on
 
@@ -53,7 +53,7 @@ class SelfDepthParams(Params):
     still: float = param(1., 'that mask takes only what standing still explains up to this error; 1 takes all, as published', lo=0, hi=1, group='loss')
     mask_from: int = param(100, 'steps without that mask: before it knows anything it would leave out what it cannot explain yet; none where a training begins with weights', lo=0, hi=10**6, group='loss')
     road: float = param(.02, 'pull of what may be road to the road; with corners', lo=0, hi=10, group='loss')
-    corners: float = param(.015, 'pull to the depth of the corners', lo=0, hi=10, group='loss')
+    corners: float = param(.015, 'pull to the depth of the corners; with corners', lo=0, hi=10, group='loss')
     traffic: float = param(.1, 'pull of what drives along to where its wheels stand; with corners', lo=0, hi=10, group='loss')
     hold: float = param(.02, 'pull of the answer, beside its scale, to that of the weights which a training begins with', lo=0, hi=10, group='loss')
     lr: float = param(1e-3, 'largest learning rate', lo=0, hi=1, group='optimiser')
@@ -120,9 +120,8 @@ class Clip:
     def __init__(self, folder, params, quiet=True):
         self.folder, self.params, self.notes = folder, params, []
         self.frames, self.K, self.level, self.runs = [], [], [], []
-        self.motions = {}   # frame -> motion from the one before it, camera at full size; with corners
-        read_clip(self, quiet)
-        self.moved, self.horizon, self.corners = tell_motions(self) if self.motions else ({}, {}, {})
+        if params.motion == 'corners' or params.zoom > 1: opencv()
+        self.moved, self.horizon, self.corners = tell_motions(self, read_clip(self, quiet))
         self.triplets = find_triplets(self)
 
     def __len__(self): return len(self.triplets)
@@ -167,8 +166,9 @@ def _frames_of(folder):
             last = drive
 
 
-def read_clip(clip, quiet=True):
+def read_clip(clip, quiet=True) -> dict: # frame -> its motion from the frame before and the camera at full size; with corners
     "Fill the clip: small pictures, cameras, and runs of frames that belong together."
+    motions = {}
     said, before, cut, still, jump, sizes, p = {}, None, [], [], [], [], clip.params
     for frame, new in progress(_frames_of(clip.folder), 'read', total=len(clip.folder) if hasattr(clip.folder, '__len__') else None, disable=quiet or p.motion != 'corners'):
         if not clip.frames: clip.size = net_size(p, frame.size)
@@ -181,7 +181,7 @@ def read_clip(clip, quiet=True):
             elif same < ALIKE and is_cut(before[2].image, frame.image): new = True; cut.append(frame.name)
             elif not 1/JUMP < gain < JUMP: jump.append(frame.name)
         if new: clip.runs.append([])
-        elif p.motion == 'corners': clip.motions[len(clip.frames)] = _moved(before[2], frame), camera
+        elif p.motion == 'corners': motions[len(clip.frames)] = _moved(before[2], frame), before[2].camera
         before = small, grey, frame.replace(camera=camera)
         clip.runs[-1].append(len(clip.frames))
         clip.frames.append(shrink(frame.image, *clip.size))
@@ -189,6 +189,7 @@ def read_clip(clip, quiet=True):
         clip.level.append((small.mean(), small.std()))
     for what, names in {**said, 'the scene is cut before': cut, 'the camera stands still, left out': still, 'the exposure jumps at': jump, 'another size begins at': sizes}.items():
         if names: clip.notes.append(f'{what}: {_some(names)}')
+    return motions
 
 
 def _moved(a, b): # frames with cameras -> CameraMotion, None where the corners agree on none
@@ -201,23 +202,23 @@ def _some(names): return ', '.join(names[:3]) + (f' and {len(names) - 3} more' i
 # %% ../nbs/15_selfdepth.ipynb #c0ad0011
 def tell_motions(
     clip: Clip,
+    motions: dict, # frame -> its motion from the frame before, None where there is none, and the camera; from read_clip
 ) -> tuple: # dicts of frames: (4, 4) from the frame before, in units of the network; height of the road's horizon, y/z; corners (N, 4)
-    "What the corners of each drive tell: how it went on, how long the steps were against the camera's height, where the horizon is."
-    moved, horizon, corners, silent = {}, {}, {}, 0
+    "What the corners of each drive tell: how it went on, how long the steps were against the camera's height (the drive's median where the road does not say), where the horizon is."
+    moved, horizon, corners = {}, {}, {}
     for run in clip.runs:
-        said = [(i, *clip.motions[i]) for i in run[1:] if clip.motions[i][0]]
-        if not said: silent += 1; continue
-        camera = said[0][2]
-        row = horizon_row([m for _, m, _ in said], camera)
-        steps = np.array([step_length(m, camera, row, EYE) for _, m, _ in said])
-        if not np.isfinite(steps).any(): silent += 1; continue
+        said = [(i, *motions[i]) for i in run[1:] if motions.get(i, (None,))[0]]
+        if not said: continue
+        first = said[0][2]
+        line = (horizon_row([m for _, m, _ in said], first) - first.cy)/first.fy
+        steps = np.array([step_length(m, camera, camera.cy + camera.fy*line, EYE) for _, m, camera in said])
+        if not np.isfinite(steps).any(): continue
         steps = np.where(np.isfinite(steps), steps, np.nanmedian(steps))
-        for (i, m, _), length in zip(said, steps):
+        for (i, m, camera), length in zip(said, steps):
             moved[i] = np.eye(4, dtype=np.float32)
             moved[i][:3, :3], moved[i][:3, 3] = m.R, m.step*length
             for k, points in zip((i - 1, i), corner_depths(m, camera, length)): corners.setdefault(k, []).append(points)
-        horizon |= dict.fromkeys(run, (row - camera.cy)/camera.fy)
-    if silent: clip.notes.append(f'corners do not tell how the camera moved in {silent} of {len(clip.runs)} drives, the network guesses it')
+        horizon |= dict.fromkeys(run, line)
     return moved, horizon, {k: np.concatenate(v) for k, v in corners.items()}
 
 
@@ -250,14 +251,16 @@ def find_triplets(
         many = sum(map(len, clip.runs))
         why = '; '.join(clip.notes) or 'no drive has three frames'
         raise DataError(where, f'no three frames in a row to learn from ({many} usable frames in {len(clip.runs)} runs: {why})', 'give a video from a moving camera, its frames in one folder and numbered')
+    silent = sum(chain(clip.moved, b, i) is None or chain(clip.moved, i, a) is None for i, b, a in rows) if clip.params.motion == 'corners' else 0
+    if silent: clip.notes.append(f'corners do not tell how the camera moved in {silent} of {len(rows)} triplets; there the network guesses it')
     return np.array(sorted(rows))
 
 # %% ../nbs/15_selfdepth.ipynb #dfb0b133
 def take_batch(
     clip: Clip,
     step: int,     # 0, 1, ...; the same step always gives the same batch
-) -> dict:         # target (B, 3, H, W), sources (2, B, 3, H, W), K (B, 4), and seen: all three as the networks see them, (3, B, 3, H, W)
-    "The triplets of one step, mirrored and coloured by chance. Chance depends on seed and step alone."
+) -> dict:         # target (B, 3, H, W), sources (2, B, 3, H, W), K (B, 4), seen: all three as the networks see them, (3, B, 3, H, W); and what corners tell
+    "The triplets of one step, mirrored, enlarged and coloured by chance. Chance depends on seed and step alone."
     p, B, n = clip.params, clip.params.batch, len(clip.triplets)
     place = np.arange(step*B, (step + 1)*B)
     orders = {e: make_rng(p.seed, 'order', int(e)).permutation(n) for e in np.unique(place // n)}
@@ -294,7 +297,7 @@ def _told(clip, rows, turn):
 # %% ../nbs/15_selfdepth.ipynb #0f44197e
 def _zoomed(images, turn, K, most, rng):
     "A random part of each triplet, mirrored or not, enlarged to full size; the camera, mirrored already, follows."
-    import cv2
+    cv2 = opencv()
     B, (H, W) = len(images), images[0][0].shape[:2]
     s, half = rng.uniform(1/most, 1, B), np.array([(W - 1)/2, (H - 1)/2])
     middle = half*(1 + rng.uniform(-1, 1, (B, 2))*(1 - s[:, None]))  # of the part
@@ -328,7 +331,7 @@ def make_nets(params) -> torch.nn.ModuleDict: # 'depth' and 'pose'
 
 
 def run_nets(nets, batch, scales, dtype=torch.float32): # -> disps, (2 or 1, B, 6): motion before to target, target to after
-    "Depth of the target and its motion, time always forward; of the first pair alone where corners know both: the second one is another triplet's first."
+    "Depth of the target and its motion, time always forward. Where corners know both motions the pose network answers only the first: that saves time, and most pairs are the first of some triplet."
     seen, rays, pairs = batch['seen'], ray_map(batch['K'], *batch['target'].shape[-2:]), 1 if 'told' in batch and batch['told'].all() else 2
     with torch.autocast(rays.device.type, dtype, enabled=dtype != torch.float32):
         disps = nets['depth'](seen[0], rays)[:scales]
@@ -385,7 +388,7 @@ def learn_told(
     return T, dict(motion=learn_motion(six, T.detach(), learner.nets['pose'].unit),
                    road=p.road*(told*off_road(q, down, floor)).mean(),
                    corners=p.corners*off_corners(q, batch['corners'], batch['K'], floor.where(~moving, torch.inf)),
-                   traffic=p.traffic*(q[moving].log() - goal[moving].clamp(min=.02).log()).abs().sum()/q.numel())
+                   traffic=p.traffic*(q[moving].log() - goal[moving].log()).abs().sum()/q.numel())
 
 
 def off_corners(
@@ -406,7 +409,7 @@ def off_corners(
 def learn_step(
     learner: Learner,
     batch: dict,      # from take_batch
-) -> dict:            # loss, photo, smooth, kept, length of the gradient; `fault` where a number was not finite
+) -> dict:            # loss, photo, smooth, kept, what corners add, held, length of the gradient; `fault` where a number was not finite
     "One step; one with a NaN changes nothing."
     p = learner.params
     batch = {k: v.to(learner.device) for k, v in batch.items()}
@@ -564,11 +567,11 @@ def infer(
     return ((q[0, 0] + q[1, 0].flip(-1))/2).cpu().numpy()
 
 
-def ground_height(q: np.ndarray, K) -> float:
+def ground_height(q: np.ndarray, K, horizon: float = 0.) -> float: # inverse depth, (4,), height of the road's horizon y/z
     "How high the camera stands above what lies before it, in units of the network: the lowest quarter, middle third."
     H, W = q.shape
     v, u = np.arange(int(H*.75), H), slice(W//3, -(-2*W//3))
-    return float(np.median((v[:, None] - float(K[3])) / float(K[1]) / q[v][:, u]))
+    return float(np.median(((v[:, None] - float(K[3]))/float(K[1]) - horizon)/q[v][:, u]))
 
 # %% ../nbs/15_selfdepth.ipynb #30d2264b
 CAMERA_HEIGHT = 1.5 # metres; a video has no metre, so we say that the camera stands as high as on a car
@@ -600,7 +603,7 @@ def fit(
 def export_model(learner, clip, run) -> float: # metres in a unit of the network
     "RUN/model.safetensors: the running mean, with what is needed to use it."
     picks = np.unique(np.linspace(0, len(clip.triplets) - 1, 32).astype(int))
-    heights = [ground_height(infer(learner.mean['depth'], clip.frames[i], clip.K[i]), clip.K[i]) for i in clip.triplets[picks, 0]]
+    heights = [ground_height(infer(learner.mean['depth'], clip.frames[i], clip.K[i]), clip.K[i], clip.horizon.get(i, 0.)) for i in clip.triplets[picks, 0]]
     height = float(np.median(heights))
     scale = CAMERA_HEIGHT / height if height > 1e-6 else 1.
     about = dict(params=learner.params.to_dict(), size=list(clip.size), scale=scale, step=learner.step, version=__version__)

@@ -378,9 +378,31 @@ def test_triplets_without_a_told_motion_keep_the_networks(told, frames):
 
 def test_a_drive_whose_corners_are_silent_is_told_and_trains(frames, tmp_path, monkeypatch):
     monkeypatch.setattr(selfdepth, '_moved', lambda a, b: None)
-    with pytest.warns(UserWarning, match='corners do not tell how the camera moved in 1 of 1 drives'):
+    with pytest.warns(UserWarning, match='corners do not tell how the camera moved in 6 of 6 triplets'):
         report = fit(frames, tmp_path, SMALL, quiet=True)
     assert report['status'] == 'done' and 'told' not in take_batch(clip_of(frames), 0)
+
+
+def test_without_opencv_one_line_says_so_before_anything_is_learned(frames, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'cv2', None)
+    for changes in (dict(), dict(motion='network', zoom=1.5)):
+        with pytest.raises(DataError, match='pip install opencv-python-headless'): fit(frames, tmp_path, SMALL.replace(**changes), quiet=True)
+    assert clip_of(frames, motion='network', zoom=1.).moved == {} and not any(tmp_path.iterdir())
+
+
+def test_each_frame_of_a_drive_has_its_own_camera(frames):
+    "A drive whose camera is known from its fourth frame on: the step across is not told, those after it are as in a drive of their own."
+    mixed = Clip([f.replace(camera=None) if k < 3 else f for k, f in enumerate(frames)], SMALL)
+    told = Clip(frames, SMALL)
+    assert sorted(mixed.moved) == [1, 2, 4, 5, 6, 7] and any('guessed' in x for x in mixed.notes)
+    for i in (5, 6, 7): assert np.allclose(mixed.moved[i][:3, 3]/np.linalg.norm(mixed.moved[i][:3, 3]), told.moved[i][:3, 3]/np.linalg.norm(told.moved[i][:3, 3]), atol=1e-6)
+    assert np.allclose(mixed.corners[7][:, :2], told.corners[7][:, :2]) and .7 < np.linalg.norm(mixed.moved[6][:3, 3])/np.linalg.norm(told.moved[6][:3, 3]) < 1.4
+
+
+def test_a_road_is_as_far_below_as_its_horizon_says():
+    K, line = torch.tensor([100., 100, 47.5, 15.5]), .04
+    _, floor = road_under(ray_map(K[None], 48, 96), torch.tensor([line]))
+    assert abs(selfdepth.ground_height(floor[0, 0].numpy(), K, line) - EYE) < 1e-6
 
 
 def test_motion_of_the_network_alone(frames, tmp_path):
