@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['opencv', 'stereo_disparity', 'stereo_depth', 'follow_corners', 'CameraMotion', 'camera_motion', 'horizon_row',
-           'step_length']
+           'step_length', 'corner_depths']
 
 # %% ../nbs/11_depth.ipynb #79a40ab9
 from dataclasses import dataclass
@@ -152,6 +152,12 @@ class CameraMotion:
     parallax: np.ndarray # (N,) focal lengths (nearly radians) that a corner moves per unit of inverse depth; 0 at the focus of expansion
     followed: int        # corners followed, agreeing or not
 
+    def matrix(self, length: float) -> np.ndarray: # of the step -> (4, 4) float32, from the coordinates of `a` to those of `b`
+        "The motion with a step of that length."
+        T = np.eye(4, dtype=np.float32)
+        T[:3, :3], T[:3, 3] = self.R, self.step*length
+        return T
+
 # %% ../nbs/11_depth.ipynb #7db441af
 def _rays(at, camera):
     "Pixels (N, 2) to the points (N, 3) behind them at depth 1."
@@ -241,3 +247,16 @@ def step_length(
     votes = weight @ np.exp(-((said[:, None] - tried)/.12)**2/2) # each speaks for an eighth more and less
     best = votes.argmax()
     return height*float(np.exp(tried[best])) if 0 < best < len(tried) - 1 else float('nan')
+
+# %% ../nbs/11_depth.ipynb #c0ad0031
+def corner_depths(
+    motion: CameraMotion,
+    camera,        # Camera
+    length: float, # of its step
+) -> list:         # for each of the two frames (N, 4) float32: ray x/z and y/z, inverse depth, how sure (0 to 1)
+    "The corners with their depth, as each of the two frames sees them."
+    good = (motion.inverse_depth > 1e-5) & (motion.parallax > .02)
+    a, b = (_rays(at[good], camera) for at in (motion.at, motion.to))
+    q, sure = motion.inverse_depth[good], np.minimum(motion.parallax[good]*motion.inverse_depth[good]/.003, 1) # seen to move by a thousandth and more
+    later = q/(a @ motion.R.T + q[:, None]*motion.step)[:, 2]
+    return [np.c_[ray[:, :2], z/length, sure].astype(np.float32)[z > 0] for ray, z in ((a, q), (b, later))]

@@ -5,11 +5,11 @@
 # %% auto #0
 __all__ = ['ALIKE', 'FOUND', 'STILL', 'JUMP', 'NETS', 'LOG_EVERY', 'FAULTS', 'TAUGHT', 'WALL', 'CAMERA_HEIGHT', 'SelfDepthParams',
            'split_drives', 'thumb', 'likeness', 'is_cut', 'Clip', 'net_size', 'camera_of', 'shrink', 'read_clip',
-           'tell_motions', 'corner_depths', 'chain', 'find_triplets', 'take_batch', 'make_nets', 'run_nets',
-           'source_motions', 'stray', 'learn_motion', 'Learner', 'learn_told', 'off_corners', 'learn_step',
-           'first_answer', 'follow', 'keep', 'take_up', 'start_run', 'Now', 'run_steps', 'collapsed', 'look', 'infer',
-           'ground_height', 'fit', 'export_model', 'write_report', 'DepthModel', 'load_depth', 'predict',
-           'weights_file', 'origin_of', 'first_weights', 'predict_motion']
+           'tell_motions', 'chain', 'find_triplets', 'take_batch', 'make_nets', 'run_nets', 'source_motions', 'stray',
+           'learn_motion', 'Learner', 'learn_told', 'off_corners', 'learn_step', 'first_answer', 'follow', 'keep',
+           'take_up', 'start_run', 'Now', 'run_steps', 'collapsed', 'look', 'infer', 'ground_height', 'fit',
+           'export_model', 'write_report', 'DepthModel', 'load_depth', 'predict', 'weights_file', 'origin_of',
+           'first_weights', 'predict_motion']
 
 # %% ../nbs/15_selfdepth.ipynb #60bac87b
 import copy, functools, json, math, re, time
@@ -26,7 +26,7 @@ from .core import (DataError, Params, atomic_path, fingerprint, make_rng, param,
 from .frame import Camera, Frame, colour_disp
 from .data import Folder, open_folder
 from .checkpoints import add_to_log, cut_log, learning_rate, list_checkpoints, newest_checkpoint, read_log, save_checkpoint
-from .depth import CameraMotion, camera_motion, follow_corners, horizon_row, opencv, step_length
+from .depth import camera_motion, corner_depths, follow_corners, horizon_row, opencv, step_length
 from .video import motion, small_grey
 from .monodepth import DepthNet, PoseNet, EYE, betrayed, camera_row, depth_loss, invert_motion, motion_matrix, motion_numbers, off_road, ray_map, refine_motion, road_under, stands_on
 
@@ -181,7 +181,7 @@ def read_clip(clip, quiet=True) -> dict: # frame -> its motion from the frame be
             elif same < ALIKE and is_cut(before[2].image, frame.image): new = True; cut.append(frame.name)
             elif not 1/JUMP < gain < JUMP: jump.append(frame.name)
         if new: clip.runs.append([])
-        elif p.motion == 'corners': motions[len(clip.frames)] = _moved(before[2], frame), before[2].camera
+        elif p.motion == 'corners' and (moved := _moved(before[2], frame)): motions[len(clip.frames)] = moved, before[2].camera
         before = small, grey, frame.replace(camera=camera)
         clip.runs[-1].append(len(clip.frames))
         clip.frames.append(shrink(frame.image, *clip.size))
@@ -202,12 +202,12 @@ def _some(names): return ', '.join(names[:3]) + (f' and {len(names) - 3} more' i
 # %% ../nbs/15_selfdepth.ipynb #c0ad0011
 def tell_motions(
     clip: Clip,
-    motions: dict, # frame -> its motion from the frame before, None where there is none, and the camera; from read_clip
+    motions: dict, # frame -> its motion from the frame before and the camera, where corners agree on one; from read_clip
 ) -> tuple: # dicts of frames: (4, 4) from the frame before, in units of the network; height of the road's horizon, y/z; corners (N, 4)
     "What the corners of each drive tell: how it went on, how long the steps were against the camera's height (the drive's median where the road does not say), where the horizon is."
     moved, horizon, corners = {}, {}, {}
     for run in clip.runs:
-        said = [(i, *motions[i]) for i in run[1:] if motions.get(i, (None,))[0]]
+        said = [(i, *motions[i]) for i in run if i in motions]
         if not said: continue
         first = said[0][2]
         line = (horizon_row([m for _, m, _ in said], first) - first.cy)/first.fy
@@ -215,24 +215,10 @@ def tell_motions(
         if not np.isfinite(steps).any(): continue
         steps = np.where(np.isfinite(steps), steps, np.nanmedian(steps))
         for (i, m, camera), length in zip(said, steps):
-            moved[i] = np.eye(4, dtype=np.float32)
-            moved[i][:3, :3], moved[i][:3, 3] = m.R, m.step*length
+            moved[i] = m.matrix(length)
             for k, points in zip((i - 1, i), corner_depths(m, camera, length)): corners.setdefault(k, []).append(points)
         horizon |= dict.fromkeys(run, line)
     return moved, horizon, {k: np.concatenate(v) for k, v in corners.items()}
-
-
-def corner_depths(
-    motion: CameraMotion,
-    camera: Camera,
-    length: float, # of its step
-) -> list:         # for each of the two frames (N, 4) float32: ray x/z and y/z, inverse depth, how sure (0 to 1)
-    "The corners with their depth, as each of the two frames sees them."
-    good = (motion.inverse_depth > 1e-5) & (motion.parallax > .02)
-    a, b = (np.c_[(at[good] - [camera.cx, camera.cy])/[camera.fx, camera.fy], np.ones(good.sum())] for at in (motion.at, motion.to))
-    q, sure = motion.inverse_depth[good], np.minimum(motion.parallax[good]*motion.inverse_depth[good]/.003, 1) # seen to move by a thousandth and more
-    later = q/(a @ motion.R.T + q[:, None]*motion.step)[:, 2]
-    return [np.c_[ray[:, :2], z/length, sure].astype(np.float32)[z > 0] for ray, z in ((a, q), (b, later))]
 
 
 def chain(moved, a, b): # (4, 4) to frame b from the earlier frame a; None where a link is missing
@@ -352,7 +338,7 @@ def stray(disp, told): # (B, 1, h, w) inverse depth, and what the first weights 
 
 def learn_motion(six, T, unit): # guesses (2 or 1, B, 6); (2, B, 4, 4) source from target; (6,) -> scalar
     "How far the network's guesses are from the motions that corners tell, in the units of the network."
-    better = torch.stack([motion_numbers(invert_motion(T[0])), motion_numbers(T[1])])[:len(six)]
+    better = torch.stack([motion_numbers(M) for M in (invert_motion(T[0]), T[1])[:len(six)]])
     return F.smooth_l1_loss(six/unit, better/unit)
 
 # %% ../nbs/15_selfdepth.ipynb #f1f181ee

@@ -18,10 +18,10 @@ import cpcdr.selfdepth as selfdepth
 from cpcdr.checkpoints import checkpoint_path, list_checkpoints, load_checkpoint
 from cpcdr.core import DataError, read_weights, write_weights
 from cpcdr.data import samples
-from cpcdr.depth import CameraMotion
+from cpcdr.depth import CameraMotion, corner_depths
 from cpcdr.frame import Camera, Frame
 from cpcdr.monodepth import EYE, ray_map, reproject, road_under, warp
-from cpcdr.selfdepth import Clip, Learner, SelfDepthParams, chain, corner_depths, fit, load_depth, predict, split_drives, stray, take_batch
+from cpcdr.selfdepth import Clip, Learner, SelfDepthParams, chain, fit, load_depth, predict, split_drives, stray, take_batch
 from cpcdr.town import drive
 
 SMALL = SelfDepthParams(steps=6, batch=2, height=64, width=96, save_every=2, keep=2, warmup=2, mask_from=3)
@@ -308,7 +308,7 @@ def test_a_training_from_known_weights_resumes_to_the_same_bits(whole, frames, t
 def told(frames): return Clip(frames, SMALL)
 
 
-def test_corners_tell_motion_and_horizon(told, frames):
+def test_corners_tell_motion_and_horizon(told):
     exact = [np.linalg.inv(b.pose) @ a.pose for a, b in zip(samples('clip'), list(samples('clip'))[1:8])]
     assert sorted(told.moved) == list(range(1, 8))
     steps = np.array([np.linalg.norm(told.moved[i][:3, 3])/np.linalg.norm(exact[i - 1][:3, 3]) for i in told.moved])
@@ -342,7 +342,7 @@ def test_corners_of_a_drive_have_the_depth_of_their_pixels():
         assert len(ratio) > 200 and np.median(abs(ratio/np.median(ratio) - 1)) < .15 and 1/.2 < np.median(ratio) < 1.6/.2
 
 
-def test_a_mirrored_triplet_has_a_mirrored_motion(told, frames):
+def test_a_mirrored_triplet_has_a_mirrored_motion(frames):
     batches = {flip: take_batch(clip_of(frames, batch=6, flip=flip, zoom=1.), 0) for flip in (True, False)}
     turned = (batches[True]['target'] != batches[False]['target']).flatten(1).any(1)
     a, b, mirror = batches[True]['T'], batches[False]['T'], torch.diag(torch.tensor([-1., 1, 1, 1]))
@@ -364,7 +364,7 @@ def test_an_enlarged_part_keeps_its_geometry(frames):
     assert left[1.] < .5 and left[3.] < .5
 
 
-def test_triplets_without_a_told_motion_keep_the_networks(told, frames):
+def test_triplets_without_a_told_motion_keep_the_networks(frames):
     clip, learner = Clip(frames, SMALL), Learner(SMALL)
     del clip.moved[4]
     batch = take_batch(clip, 0)
@@ -390,10 +390,9 @@ def test_without_opencv_one_line_says_so_before_anything_is_learned(frames, tmp_
     assert clip_of(frames, motion='network', zoom=1.).moved == {} and not any(tmp_path.iterdir())
 
 
-def test_each_frame_of_a_drive_has_its_own_camera(frames):
+def test_each_frame_of_a_drive_has_its_own_camera(told, frames):
     "A drive whose camera is known from its fourth frame on: the step across is not told, those after it are as in a drive of their own."
     mixed = Clip([f.replace(camera=None) if k < 3 else f for k, f in enumerate(frames)], SMALL)
-    told = Clip(frames, SMALL)
     assert sorted(mixed.moved) == [1, 2, 4, 5, 6, 7] and any('guessed' in x for x in mixed.notes)
     for i in (5, 6, 7): assert np.allclose(mixed.moved[i][:3, 3]/np.linalg.norm(mixed.moved[i][:3, 3]), told.moved[i][:3, 3]/np.linalg.norm(told.moved[i][:3, 3]), atol=1e-6)
     assert np.allclose(mixed.corners[7][:, :2], told.corners[7][:, :2]) and .7 < np.linalg.norm(mixed.moved[6][:3, 3])/np.linalg.norm(told.moved[6][:3, 3]) < 1.4
